@@ -1,0 +1,71 @@
+"""What can go wrong in the lake, said so that the reader knows what to do next.
+
+Every error carries what was wrong, the value, and the remedy. The CLI maps `UserError` to exit code 3 and
+everything else to 4; nothing here prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BenchlakeError(Exception):
+    """Base of every error that Benchlake raises on purpose."""
+
+
+class UserError(BenchlakeError):
+    """The caller can mend it: a wrong name, a bad file, a value out of range."""
+
+    @classmethod
+    def unknown(cls, kind: str, name: str, known: Iterable[str]) -> UserError:
+        """`name` is not one of `known`; the message offers the nearest names."""
+        choices = sorted(known)
+        near = get_close_matches(name, choices, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(choices) or 'none'}."
+        return cls(f"There is no {kind} named {name!r}. {hint}")
+
+
+class ContractError(BenchlakeError):
+    """A batch cannot be made to fit its table at all (a column is missing or of another kind)."""
+
+    @classmethod
+    def missing_columns(cls, table: str, missing: Iterable[str], given: Iterable[str]) -> ContractError:
+        """The batch lacks columns that the contract does not allow to be null."""
+        return cls(
+            f"Rows for {table} lack the column(s) {', '.join(sorted(missing))}; given: {', '.join(sorted(given))}. "
+            f"See docs/tables/{table}.md for the contract."
+        )
+
+    @classmethod
+    def unknown_columns(cls, table: str, extra: Iterable[str], known: Iterable[str]) -> ContractError:
+        """The batch has columns that the contract does not know."""
+        names = sorted(extra)
+        near = get_close_matches(names[0], list(known), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return cls(f"Rows for {table} have unknown column(s) {', '.join(names)}.{hint}")
+
+
+class ConflictError(BenchlakeError):
+    """Other writers kept winning the race for the next version of a table."""
+
+    @classmethod
+    def gave_up(cls, table: str, verb: str, tries: int, first_version: int, last_version: int) -> ConflictError:
+        """The retry bound was reached."""
+        return cls(
+            f"{verb} on {table} met a conflicting commit {tries} times while the table went from version "
+            f"{first_version} to {last_version}. Nothing of this call was written. Run it again when the other "
+            f"writers are done, or give the writers of this table one Dagster pool so that they queue."
+        )
+
+
+class LeaseHeldError(BenchlakeError):
+    """Somebody else holds the lease on a resource (for instance maintenance of a table)."""
+
+
+class MaintenanceError(BenchlakeError):
+    """Maintenance would have changed the content of a table; it was undone."""
+
+
+class QueryError(UserError):
+    """A query that the lake does not run: not a single SELECT, unknown table, or invalid SQL."""

@@ -1,0 +1,201 @@
+"""Tables of the runs room: files as received, runs, outputs, tokens, metrics."""
+
+from __future__ import annotations
+
+import dataframely as dy
+
+from lake.contracts import TableContract, count, measure, timestamp, vocabulary
+
+RUN_STATUSES = ("success", "error", "cancelled", "started")
+OUTPUT_STATUSES = ("ok", "assert_fail", "error", "timeout", "cancelled")
+
+
+class RunFiles(dy.Schema):
+    """The mark that a file's rows are all in the lake."""
+
+    file_sha256 = dy.String(primary_key=True, regex="^[0-9a-f]{64}$", description="SHA-256 of the file's bytes.")
+    importer_version = dy.Int32(primary_key=True, min=1, description="Version of the importer that read it.")
+    source_kind = dy.String(description="Format as detected, for instance benchlake, lm_eval, inspect.")
+    uri = dy.String(description="Where the file was read from.")
+    size_bytes = dy.Int64(min=0, description="Size of the file.", metadata={"unit": "bytes"})
+    run_ids = dy.List(dy.String(), description="Runs that the file contributed to.")
+    record_count = count("Records that landed.", nullable=False)
+    reject_count = count("Records that were refused.", nullable=False)
+    imported_at = timestamp("When the import of this file was finished.", nullable=False)
+
+
+class RawRecords(dy.Schema):
+    """Every record as it was received, so that no unknown key is ever lost."""
+
+    file_sha256 = dy.String(primary_key=True, regex="^[0-9a-f]{64}$", description="File it came from.")
+    member = dy.String(primary_key=True, description="Member of an archive, or empty.")
+    record_index = dy.Int64(primary_key=True, min=0, description="Line or record number in file or member, from 0.")
+    run_id = dy.String(nullable=True, description="Run it belongs to.")
+    sample_id = dy.String(nullable=True, description="Sample it describes; null for headers.")
+    raw = dy.Binary(description="The record's own bytes, compressed with zstd.", metadata={"unit": "zstd bytes"})
+
+
+class Runs(dy.Schema):
+    """What was run, with what, where, and from which code."""
+
+    run_id = dy.String(primary_key=True, description="Stable id: from the source, else derived from content.")
+    run_date = dy.Date(description="UTC date on which the run started; the partition of all evidence about it.")
+    source_kind = dy.String(description="Format it was imported from.")
+    source_run_id = dy.String(nullable=True, description="Id that the source uses for it.")
+    file_sha256 = dy.String(description="File that holds the run's header.")
+    content_digest = dy.String(description="Digest of every file that contributed and of the importer's version.")
+    suite = dy.String(description="Prompt suite or task.")
+    backend = dy.String(description="Name of the configured thing that answered.")
+    model = dy.String(description="Model as the source names it.")
+    engine = dy.String(nullable=True, description="Inference software, for instance llama.cpp, transformers, vllm.")
+    engine_version = dy.String(nullable=True, description="Version of the inference software.")
+    parameters = dy.String(nullable=True, description="Sampling and model parameters, as canonical JSON text.")
+    environment = dy.String(nullable=True, description="Hardware, operating system, packages, as canonical JSON text.")
+    fingerprint = dy.Struct(
+        {
+            "suite_digest": dy.String(nullable=True),
+            "prompt_digest": dy.String(nullable=True),
+            "chat_template_digest": dy.String(nullable=True),
+            "tokenizer": dy.String(nullable=True),
+            "sampling_digest": dy.String(nullable=True),
+            "logprobs_mode": dy.String(nullable=True),
+            "concurrency": dy.Int64(nullable=True),
+            "hardware": dy.String(nullable=True),
+        },
+        description="What must agree before two runs may be compared; a null field is unknown, not equal.",
+    )
+    code_version = dy.Struct(
+        {
+            "commit": dy.String(nullable=True),
+            "branch": dy.String(nullable=True),
+            "pull_request": dy.String(nullable=True),
+            "is_dirty": dy.Bool(nullable=True),
+            "repository_url": dy.String(nullable=True),
+        },
+        description="The code that produced the run.",
+    )
+    tags = dy.List(dy.String(), description="Labels for filtering, sorted.")
+    started_at = timestamp("When the run started.", nullable=False)
+    ended_at = timestamp("When the run ended; null while unknown.")
+    status = vocabulary(*RUN_STATUSES, description="How the run ended.")
+    error_message = dy.String(nullable=True, description="Why the run as a whole failed.")
+    expected_sample_count = count("Samples that the header promises; compare with the outputs that landed.")
+
+
+class Outputs(dy.Schema):
+    """What a model answered to one prompt, how it scored and how long it took."""
+
+    run_id = dy.String(primary_key=True, description="Run it belongs to.")
+    sample_id = dy.String(primary_key=True, description="Sample within the suite; pairs are made by it.")
+    repeat_index = dy.Int32(primary_key=True, min=0, description="Repeat of the same sample, from 0.")
+    run_date = dy.Date(description="UTC date of the run.")
+    prompt_digest = dy.String(nullable=True, description="SHA-256 of the prompt as sent.")
+    prompt = dy.String(nullable=True, description="Prompt as sent, before the chat template.")
+    output = dy.String(nullable=True, description="What the model answered; null when nothing came back.")
+    output_digest = dy.String(nullable=True, description="SHA-256 of the output.")
+    reference = dy.String(nullable=True, description="Expected answer.")
+    status = vocabulary(*OUTPUT_STATUSES, description="What became of the sample; an error is not a score of 0.")
+    finish_reason = dy.String(nullable=True, description="Why generation stopped: stop, length, or the source's word.")
+    input_token_count = count("Tokens in the prompt.")
+    output_token_count = count("Tokens generated.")
+    latency_ms = measure("ms", "From request to last token.", min=0)
+    time_to_first_token_ms = measure("ms", "From request to first token.", min=0)
+    scores = dy.List(
+        dy.Struct({"scorer": dy.String(), "value": dy.Float64()}),
+        description="One value per scorer, higher is better unless the scorer says otherwise; empty when unscored.",
+    )
+    tags = dy.List(dy.String(), description="Labels of the sample, for slices.")
+    error_message = dy.String(nullable=True, description="Why the sample failed.")
+    started_at = timestamp("When the request was sent.")
+
+
+class OutputTokens(dy.Schema):
+    """The tokens of an output with their log-probabilities, aligned arrays."""
+
+    run_id = dy.String(primary_key=True, description="Run it belongs to.")
+    sample_id = dy.String(primary_key=True, description="Sample within the suite.")
+    repeat_index = dy.Int32(primary_key=True, min=0, description="Repeat of the same sample, from 0.")
+    run_date = dy.Date(description="UTC date of the run.")
+    tokens = dy.List(
+        dy.Struct(
+            {
+                "token_id": dy.Int64(nullable=True),
+                "token": dy.String(),
+                "bytes": dy.Binary(nullable=True),
+                "logprob": dy.Float64(nullable=True),
+                "top_k": dy.List(
+                    dy.Struct(
+                        {
+                            "token_id": dy.Int64(nullable=True),
+                            "token": dy.String(),
+                            "logprob": dy.Float64(),
+                        }
+                    ),
+                    nullable=True,
+                ),
+            }
+        ),
+        description="Generated tokens in order: id and bytes where known, natural-log probability, and the most "
+        "likely alternatives with theirs.",
+    )
+
+
+class RunMetrics(dy.Schema):
+    """Numbers about a run as a whole."""
+
+    run_id = dy.String(primary_key=True, description="Run it belongs to.")
+    metric = dy.String(primary_key=True, description="Name of the metric.")
+    variant = dy.String(primary_key=True, description="Filter, scorer or percentile that tells variants apart, or ''.")
+    step = dy.Int64(primary_key=True, min=0, description="Step for metrics logged over time, else 0.")
+    run_date = dy.Date(description="UTC date of the run.")
+    value = measure("as in the column unit", "Value of the metric.", nullable=False)
+    unit = dy.String(description="Unit of the value: ms, tokens, ratio, 1.")
+    standard_error = measure("as in the column unit", "Standard error as the source reports it.", min=0)
+    is_higher_better = dy.Bool(nullable=True, description="Direction of improvement; null when unknown.")
+
+
+TABLES = (
+    TableContract(
+        name="run_files",
+        layer="bronze",
+        grain="One row per imported file and importer version.",
+        schema=RunFiles,
+    ),
+    TableContract(
+        name="raw_records",
+        layer="bronze",
+        grain="One row per record of an imported file, as received.",
+        schema=RawRecords,
+        sort_by=("file_sha256", "member", "record_index"),
+    ),
+    TableContract(
+        name="runs",
+        layer="silver",
+        grain="One row per run of a suite on a backend.",
+        schema=Runs,
+        sort_by=("run_date", "suite", "run_id"),
+    ),
+    TableContract(
+        name="outputs",
+        layer="silver",
+        grain="One row per run, sample and repeat.",
+        schema=Outputs,
+        partition_by=("run_date",),
+        sort_by=("run_id", "sample_id", "repeat_index"),
+    ),
+    TableContract(
+        name="output_tokens",
+        layer="silver",
+        grain="One row per run, sample and repeat whose tokens are known.",
+        schema=OutputTokens,
+        partition_by=("run_date",),
+        sort_by=("run_id", "sample_id", "repeat_index"),
+    ),
+    TableContract(
+        name="run_metrics",
+        layer="silver",
+        grain="One row per run, metric, variant and step.",
+        schema=RunMetrics,
+        sort_by=("run_id", "metric"),
+    ),
+)
