@@ -126,9 +126,7 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def vocabulary(
-    *values: str, description: str, nullable: bool = False, primary_key: bool = False
-) -> dy.String:
+def vocabulary(*values: str, description: str, nullable: bool = False, primary_key: bool = False) -> dy.String:
     """A text column with a closed set of values.
 
     A regular expression rather than an enumeration type: it is stored as plain text, can be sampled for tests, and

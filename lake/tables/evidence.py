@@ -33,7 +33,10 @@ class OutputDiffs(dy.Schema):
         *CHANGE_KINDS, description="How the outputs differ; error when a side has no output, empty when one is blank."
     )
     similarity_ratio = dy.Float64(
-        min=0, max=1, nullable=True, description="2 x kept words / words of both sides; 1 when identical.",
+        min=0,
+        max=1,
+        nullable=True,
+        description="2 x kept words / words of both sides; 1 when identical.",
         metadata={"unit": "ratio"},
     )
     first_difference_char = count("Character at which the outputs part, in the baseline; null when identical.")

@@ -1,0 +1,84 @@
+"""Read-only SQL over the lake by DuckDB, with time travel.
+
+DuckDB's own Delta reader downloads an extension at first use, so each table that a query names is handed over as an
+Arrow dataset: projections and filters are pushed down, and files are pruned by the log's statistics.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import duckdb
+import polars as pl
+
+from lake.contracts import LAYERS
+from lake.errors import QueryError, UserError
+from lake.tables import CONTRACTS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.dataset as pads
+
+    from lake.store import Lake
+
+At = dt.datetime | Mapping[str, int]
+
+# A superset of the tables that a query names: a match inside a string literal only opens a table needlessly.
+_TABLE_NAME = re.compile(rf"\b({'|'.join(LAYERS)})\s*\.\s*\"?(\w+)\"?", re.IGNORECASE)
+
+
+def run_query(lake: Lake, query: str, *, at: At | None = None) -> pl.DataFrame:
+    """Run one SELECT (or DESCRIBE, SUMMARIZE, EXPLAIN) and give its rows.
+
+    `at` is an instant for every table, or a version per address; tables not named in it are read at their newest
+    version. Raises `QueryError` for anything but one reading statement, an unknown table, or invalid SQL.
+    """
+    connection = duckdb.connect(":memory:")
+    try:
+        _refuse_unless_reading(connection, query)
+        for table in _named_tables(query):
+            _register(connection, lake, table, at)
+        # From here on the query can reach neither files nor network, nor change that.
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        result = connection.sql(query)
+        return pl.DataFrame() if result is None else pl.DataFrame(result.to_arrow_table())
+    except duckdb.Error as error:
+        raise QueryError(f"{str(error).strip()}\nTables: {', '.join(CONTRACTS)}. See docs/tables/.") from error
+    finally:
+        connection.close()
+
+
+def _refuse_unless_reading(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    statements = connection.extract_statements(query)
+    reading = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+    if len(statements) != 1 or statements[0].type not in reading:
+        raise QueryError(
+            "Only one SELECT statement is run; the lake is written by its importers and assets alone. "
+            f"Given: {len(statements)} statement(s)."
+        )
+
+
+def _named_tables(query: str) -> list[str]:
+    names = dict.fromkeys(f"{layer}.{name}".lower() for layer, name in _TABLE_NAME.findall(query))
+    return [name for name in names if name in CONTRACTS]
+
+
+def _register(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, at: At | None) -> None:
+    layer, name = table.split(".")
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
+    connection.register(f"__{layer}_{name}", _dataset(lake, table, at))
+    connection.execute(f'CREATE VIEW {layer}."{name}" AS SELECT * FROM "__{layer}_{name}"')
+
+
+def _dataset(lake: Lake, table: str, at: At | None) -> pads.Dataset | pa.Table:
+    version = at.get(table) if isinstance(at, Mapping) else at
+    handle = lake.handle(table, at=version)
+    if handle is None:
+        if version is not None:
+            raise UserError(f"{table} does not exist yet, so it has no state at {version}.")
+        return CONTRACTS[table].arrow_schema.empty_table()
+    return handle.to_pyarrow_dataset()
