@@ -93,7 +93,7 @@ class TableContract:
             infos.append(
                 ColumnInfo(
                     name=name,
-                    dtype=str(stored_type(self.arrow_schema.field(name).type)),
+                    dtype=type_name(self.arrow_schema.field(name).type),
                     description=column.description or "",
                     unit=str(metadata.get("unit", "")),
                     is_key=name in self.key,
@@ -124,6 +124,15 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind):
         return pa.struct([pa.field(field.name, stored_type(field.type)) for field in kind])
     return kind
+
+
+def type_name(kind: pa.DataType) -> str:
+    """The type in the words of SQL-minded readers: `list<struct<scorer: string, value: double>>`, never shortened."""
+    if pa.types.is_list(kind):
+        return f"list<{type_name(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return f"struct<{', '.join(f'{field.name}: {type_name(field.type)}' for field in kind)}>"
+    return str(kind)
 
 
 def vocabulary(*values: str, description: str, nullable: bool = False, primary_key: bool = False) -> dy.String:

@@ -1,0 +1,36 @@
+"""The code location: every definition, assembled.
+
+`build_defs(**overrides)` makes another code location of the same parts, for a test or another deployment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from assets import evidence, jobs, runs, schedules, sensors
+from assets.contract_checks import contract_check
+from resources.config import Config
+from resources.dagster_resources import InstallationResource
+from resources.installation import Installation
+
+
+def build_defs(*, folder: Path | None = None, executor: dg.ExecutorDefinition | None = None) -> dg.Definitions:
+    """Definitions for the installation in `folder` (default: the working folder)."""
+    folder = folder or Path.cwd()
+    config = Config.load(folder)
+    policy = Installation(folder=folder, config=config).policy
+    assets = [runs.suite_runs, runs.imported_runs, evidence.compared_outputs, evidence.judged_gates(policy)]
+    return dg.Definitions(
+        assets=dg.with_source_code_references(assets),
+        asset_checks=[contract_check(table) for table in (*runs.IMPORTED_TABLES, *evidence.EVIDENCE_TABLES)],
+        jobs=list(jobs.JOBS),
+        schedules=[schedules.nightly_schedule(config.nightly)],
+        sensors=[sensors.landing_sensor, sensors.run_feed_sensor],
+        resources={"installation": InstallationResource(folder=str(folder))},
+        executor=executor or dg.in_process_executor,
+    )
+
+
+defs = build_defs()

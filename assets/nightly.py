@@ -1,0 +1,79 @@
+"""Run the night here, without a daemon: `python -m assets.nightly`.
+
+For `benchlake nightly` and CI. Executes the same jobs in the same Dagster instance that the UI shows, and tells its
+parent process how far it is by one JSON object a line on standard output; drawing that is the parent's business.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import sys
+from pathlib import Path
+
+import dagster as dg
+
+from assets.definitions import build_defs
+from assets.partitions import FIRST_RUN_DATE
+from pipelines.evidence.steps import stale_run_dates
+from resources.installation import Installation
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def main() -> int:
+    """Tonight's `nightly`, then the evidence of every other date that the import touched; 0 unless a step broke."""
+    folder = Path.cwd()
+    installation = Installation(folder=folder, on_progress=_tell_progress)
+    defs = build_defs(folder=folder)
+    tonight = dt.datetime.now(dt.UTC).date()
+    with dg.DagsterInstance.get() as instance:
+        succeeded = _execute(defs, "nightly", instance, installation, tonight)
+        for date in stale_run_dates(installation.lake, installation.policy, since=-1):
+            if date >= FIRST_RUN_DATE and date != tonight:
+                succeeded &= _execute(defs, "update_evidence", instance, installation, date)
+    return 0 if succeeded else 1
+
+
+def _execute(
+    defs: dg.Definitions, job: str, instance: dg.DagsterInstance, installation: Installation, date: dt.date
+) -> bool:
+    """Run one job for one date; True when every step ran, whatever the gates said."""
+    _tell(event="job", job=job, date=date.isoformat())
+    result = defs.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        partition_key=date.isoformat(),
+        raise_on_error=False,
+        run_config=_QUIET,
+        resources={"installation": installation},
+    )
+    broken = [event for event in result.all_events if event.is_step_failure and not _is_gate_failure(event)]
+    _tell(event="job_done", job=job, date=date.isoformat(), run_id=result.run_id, broken=[_why(event) for event in broken])
+    return not broken
+
+
+def _is_gate_failure(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
+
+
+def _why(event: dg.DagsterEvent) -> str:
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"{event.step_key}: {error.message.strip() if error else 'failed'}"
+
+
+def _tell_progress(done: int, total: int, label: str) -> None:
+    _tell(event="progress", done=done, total=total, label=label)
+
+
+def _tell(**facts: object) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    sys.exit(main())

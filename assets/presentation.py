@@ -1,0 +1,135 @@
+"""Rows as the Dagster UI can show them: Markdown tables and badges.
+
+Dagster renders Markdown and data-URI images and strips HTML. Text that a model or a file wrote is escaped by
+`pipelines.evidence.render.escape_markdown`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from pipelines.evidence.render import escape_markdown
+from pipelines.runs.imports import ImportResult
+from pipelines.runs.suite_runs import SuiteRunResult
+
+# Dark enough on white and light enough on black for both themes of the UI.
+_COLOURS = {"pass": "#1a7f37", "fail": "#cf222e", "inconclusive": "#9a6700", "incomparable": "#8250df"}
+
+
+def badge(verdict: str) -> str:
+    """A coloured pill as a Markdown image, with the verdict as its text for whoever sees no images."""
+    width = 16 + 7 * len(verdict)
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img">'
+        f'<rect width="{width}" height="20" rx="10" fill="{_COLOURS[verdict]}"/>'
+        f'<text x="{width // 2}" y="14" fill="#fff" font-family="sans-serif" font-size="12" '
+        f'text-anchor="middle">{verdict}</text></svg>'
+    )
+    return f"![{verdict}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; cells must already be escaped."""
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    lines.extend(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(lines)
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Four significant digits with the unit, or a dash for what is not known."""
+    return "-" if value is None else f"{value:.4g}{f' {unit}' if unit else ''}"
+
+
+def suite_run_table(results: Sequence[SuiteRunResult]) -> str:
+    """What the night asked: one line per backend."""
+    return markdown_table(
+        ["backend", "samples", "reused", "seconds", "file"],
+        (
+            [
+                escape_markdown(result.backend),
+                str(result.sample_count),
+                str(result.reused_count),
+                f"{result.seconds:.1f}",
+                escape_markdown(result.path.name),
+            ]
+            for result in results
+        ),
+    )
+
+
+def import_summary(result: ImportResult) -> str:
+    """What the import found, with its first complaints."""
+    lines = [
+        f"{result.files} files, {result.runs} runs, {result.samples} samples, **{result.rejects} rejects**; "
+        f"{result.unchanged_files} files were already imported."
+    ]
+    lines.extend(f"- {escape_markdown(message)}" for message in result.messages)
+    return "\n".join(lines)
+
+
+def gate_table(gates: pl.DataFrame) -> str:
+    """Verdicts with observed values, effect, interval and margin; rows of `gold.gate_results`."""
+    if gates.is_empty():
+        return "No comparison was judged for these dates: no run had a baseline under the policy."
+    return markdown_table(
+        ["verdict", "gate", "suite", "candidate", "baseline", "effect", "interval", "margin", "n", "why"],
+        (
+            [
+                badge(row["verdict"]),
+                escape_markdown(row["gate"]),
+                escape_markdown(row["suite"]),
+                f"{number(row['candidate_value'])} `{row['candidate_run_id'][:8]}`",
+                f"{number(row['baseline_value'])} `{row['baseline_run_id'][:8]}`",
+                number(row["effect"], row["unit"]),
+                f"{number(row['interval_low'])} to {number(row['interval_high'])}",
+                number(row["margin"], row["unit"]),
+                str(row["sample_count"]),
+                escape_markdown(" ".join(row["reasons"])),
+            ]
+            for row in gates.sort("gate", "comparison_id").iter_rows(named=True)
+        ),
+    )
+
+
+def comparison_table(comparisons: pl.DataFrame) -> str:
+    """Pairs of runs; rows of `gold.run_comparisons`."""
+    if comparisons.is_empty():
+        return "No run of these dates had a baseline under the policy."
+    return markdown_table(
+        ["pairing", "suite", "candidate", "baseline", "comparable", "pairs", "different", "similarity", "why"],
+        (
+            [
+                escape_markdown(row["pairing"]),
+                escape_markdown(row["suite"]),
+                f"`{row['candidate_run_id'][:8]}`",
+                f"`{row['baseline_run_id'][:8]}`",
+                row["comparability"],
+                str(row["paired_sample_count"]),
+                str(row["changed_count"]),
+                number(row["mean_similarity_ratio"]),
+                escape_markdown(" ".join(row["reasons"])),
+            ]
+            for row in comparisons.sort("pairing", "comparison_id").iter_rows(named=True)
+        ),
+    )
+
+
+def contract_table(results: pl.DataFrame) -> str:
+    """Expectations with what broke them, the broken ones first; rows of `gold.contract_results`."""
+    ordered = results.sort(pl.col("verdict") == "pass", "column", "expectation")
+    return markdown_table(
+        ["verdict", "column", "expectation", "unexpected rows", "detail"],
+        (
+            [
+                badge(row["verdict"]),
+                escape_markdown(row["column"]),
+                escape_markdown(row["expectation"].removeprefix("expect_").replace("_", " ")),
+                f"{row['unexpected_rows']} of {row['checked_rows']}",
+                escape_markdown(row["detail"] or ""),
+            ]
+            for row in ordered.iter_rows(named=True)
+        ),
+    )

@@ -1,0 +1,62 @@
+"""Verdicts as people and CI look for them."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import polars as pl
+
+from lake.store import Lake
+
+GATES = "gold.gate_results"
+
+
+def list_verdicts(lake: Lake, *, date: dt.date | None = None) -> pl.DataFrame:
+    """Verdicts of a run date, of the newest one that has any when `date` is None; failures first."""
+    if date is None:
+        dates = lake.read(GATES, columns=["run_date"])["run_date"]
+        if dates.is_empty():
+            return _readable(lake.read(GATES), lake)
+        date = dates.max()  # type: ignore[assignment]  # a date column's maximum is a date
+    assert date is not None
+    return _readable(lake.read(GATES, where={"run_date": date}), lake)
+
+
+def exit_code_of(verdicts: pl.DataFrame) -> int:
+    """0 when every blocking gate passed, 1 when one failed, 2 when none failed but one is undecided or none exists."""
+    blocking = verdicts.filter(pl.col("severity") == "block")["verdict"].to_list()
+    if "fail" in blocking:
+        return 1
+    return 0 if blocking and set(blocking) == {"pass"} else 2
+
+
+def _readable(gates: pl.DataFrame, lake: Lake) -> pl.DataFrame:
+    """Backend names beside the run ids, the columns a reader wants first."""
+    names = lake.read("silver.runs", columns=["run_id", "backend"])
+    order = {"fail": 0, "incomparable": 1, "inconclusive": 2, "pass": 3}
+    return (
+        gates.join(names.rename({"run_id": "candidate_run_id", "backend": "candidate"}), on="candidate_run_id", how="left")
+        .join(names.rename({"run_id": "baseline_run_id", "backend": "baseline"}), on="baseline_run_id", how="left")
+        .sort(pl.col("verdict").replace_strict(order, return_dtype=pl.Int8), "gate", "comparison_id")
+        .select(
+            "verdict",
+            "gate",
+            "severity",
+            "suite",
+            "candidate",
+            "baseline",
+            "candidate_value",
+            "baseline_value",
+            "effect",
+            "interval_low",
+            "interval_high",
+            "margin",
+            "unit",
+            "sample_count",
+            "reasons",
+            "run_date",
+            "candidate_run_id",
+            "baseline_run_id",
+            "comparison_id",
+        )
+    )

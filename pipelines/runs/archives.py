@@ -1,0 +1,199 @@
+"""Members of a zip, read in memory under fixed limits, in every compression that evaluation logs use.
+
+What belongs here: finding and unpacking members. Python's zipfile (before 3.14) refuses zstd, method 93, which
+Inspect writes by default, and trusts the sizes that a file declares, so members are unpacked here from their raw
+bytes. A member's name is only ever compared and shown, never used as a path.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import zstandard
+
+from pipelines.runs.sources import Limits, SourceError, SourceFile, check_expansion
+
+_STORED, _DEFLATED, _ZSTD = 0, 8, 93
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_LOCAL_MAGIC = b"PK\x03\x04"
+_IS_ENCRYPTED, _HAS_DESCRIPTOR, _IS_UTF8 = 0x1, 0x8, 0x800
+_ZIP64 = 0xFFFFFFFF
+_PIECE_BYTES = 1 << 20
+# Frames that ask for more than this to be kept in memory are refused; zstd's own tools stop at the same size.
+_ZSTD_WINDOW_BYTES = 128 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One file in a zip, as the zip describes it."""
+
+    name: str
+    index: int
+    method: int
+    flags: int
+    crc: int
+    packed_bytes: int
+    unpacked_bytes: int
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """An open zip. `is_truncated` tells that its directory was missing and members were found by walking."""
+
+    stream: BinaryIO
+    members: tuple[Member, ...]
+    is_truncated: bool
+    limits: Limits
+
+    def read(self, member: Member) -> bytes:
+        """The unpacked bytes; raises `SourceError` when they are broken or not what the zip declares."""
+        if member.flags & _IS_ENCRYPTED:
+            raise SourceError("encrypted", f"Member {member.name} is encrypted.")
+        if member.unpacked_bytes > self.limits.member_bytes:
+            raise SourceError(
+                "member_bytes",
+                f"Member {member.name} has {member.unpacked_bytes:,} bytes; the limit is "
+                f"{self.limits.member_bytes:,}.",
+            )
+        content = bytearray()
+        try:
+            for piece in _unpack(member.method, self._packed(member), member.name):
+                content += piece
+                if len(content) > member.unpacked_bytes:
+                    raise SourceError("size", f"Member {member.name} unpacks to more than it declares.")
+        except (zlib.error, zstandard.ZstdError) as error:
+            raise SourceError("unpack", f"Member {member.name} is broken: {error}.") from None
+        if len(content) != member.unpacked_bytes or zlib.crc32(content) != member.crc:
+            raise SourceError("checksum", f"Member {member.name} is cut or damaged: its checksum does not match.")
+        return bytes(content)
+
+    def _packed(self, member: Member) -> Iterator[bytes]:
+        self.stream.seek(member.offset)
+        header = self.stream.read(_LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_MAGIC):
+            raise SourceError("zip", f"Member {member.name} is not where the zip says.")
+        name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)[-2:]
+        self.stream.seek(name_bytes + extra_bytes, 1)
+        left = member.packed_bytes
+        while left and (piece := self.stream.read(min(_PIECE_BYTES, left))):
+            left -= len(piece)
+            yield piece
+
+
+@contextmanager
+def open_archive(source: SourceFile, *, limits: Limits) -> Iterator[Archive]:
+    """Open a zip and check what it declares before anything is unpacked.
+
+    A zip without its directory (a copy that was cut, a log still being written) is walked from the start, so that
+    its whole members are still found. Raises `SourceError` for a bomb.
+    """
+    try:
+        stream = source.path.open("rb")
+    except OSError as error:
+        raise SourceError("readable", f"{source.path} cannot be read: {error.strerror}.") from None
+    with stream:
+        try:
+            with zipfile.ZipFile(stream) as directory:
+                members = tuple(_listed(directory))
+            is_truncated = False
+        except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error):
+            members, is_truncated = tuple(_walked(stream)), True
+        _check_declared(members, source, limits)
+        yield Archive(stream=stream, members=members, is_truncated=is_truncated, limits=limits)
+
+
+def _listed(directory: zipfile.ZipFile) -> Iterator[Member]:
+    for index, info in enumerate(directory.infolist()):
+        yield Member(
+            name=info.filename,
+            index=index,
+            method=info.compress_type,
+            flags=info.flag_bits,
+            crc=info.CRC,
+            packed_bytes=info.compress_size,
+            unpacked_bytes=info.file_size,
+            offset=info.header_offset,
+        )
+
+
+def _walked(stream: BinaryIO) -> Iterator[Member]:
+    """Members by their own headers, up to the first that does not say how long it is."""
+    offset, index = 0, 0
+    while True:
+        stream.seek(offset)
+        header = stream.read(_LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_MAGIC):
+            return
+        _, _, flags, method, _, _, crc, packed, unpacked, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
+        if flags & _HAS_DESCRIPTOR or _ZIP64 in (packed, unpacked):
+            return
+        name = stream.read(name_bytes)
+        yield Member(
+            name=name.decode("utf-8" if flags & _IS_UTF8 else "cp437", "replace"),
+            index=index,
+            method=method,
+            flags=flags,
+            crc=crc,
+            packed_bytes=packed,
+            unpacked_bytes=unpacked,
+            offset=offset,
+        )
+        offset += _LOCAL_HEADER.size + name_bytes + extra_bytes + packed
+        index += 1
+
+
+def _check_declared(members: tuple[Member, ...], source: SourceFile, limits: Limits) -> None:
+    packed = sum(member.packed_bytes for member in members)
+    # Members that share bytes are how the densest known bombs are built; a walked last member may be cut.
+    if len({member.offset for member in members}) < len(members) or sum(
+        member.packed_bytes for member in members[:-1]
+    ) > source.size_bytes:
+        raise SourceError("expansion", "Members of the zip overlap, which only a zip bomb does. It was not read.")
+    check_expansion(packed, sum(member.unpacked_bytes for member in members), limits=limits, what="The zip")
+    for member in members:
+        check_expansion(
+            member.packed_bytes, member.unpacked_bytes, limits=limits, what=f"Member {member.name}"
+        )  # fmt: skip
+
+
+def _unpack(method: int, packed: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """Pieces of bounded size, whatever the packed bytes say."""
+    if method == _STORED:
+        yield from packed
+    elif method == _DEFLATED:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        for data in packed:
+            while data:
+                yield inflater.decompress(data, _PIECE_BYTES)
+                data = inflater.unconsumed_tail
+        yield inflater.flush(_PIECE_BYTES)
+    elif method == _ZSTD:
+        unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+        with unpacker.stream_reader(_PieceReader(packed), read_across_frames=True) as reader:
+            while piece := reader.read(_PIECE_BYTES):
+                yield piece
+    else:
+        raise SourceError("method", f"Member {name} is packed by method {method}, which is not known here.")
+
+
+class _PieceReader:
+    """The `read` of a file over an iterator of pieces; zstandard asks for no more."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; nothing at the end."""
+        if not self._rest:
+            self._rest = next(self._pieces, b"")
+        taken = self._rest if size < 0 else self._rest[:size]
+        self._rest = self._rest[len(taken) :]
+        return taken

@@ -1,0 +1,54 @@
+"""What every importer is: the interface between a format and the import step.
+
+A format is one module with one class that keeps this protocol; the list of them is `pipelines.runs.importers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lake.identity import text_digest
+from pipelines.runs.importers.frames import ImportBatch
+from pipelines.runs.sources import FileHead, Limits, SourceFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceGroup:
+    """Files that are read together because they tell of the same runs, in the order of their paths."""
+
+    source_kind: str
+    importer_version: int
+    files: tuple[SourceFile, ...]
+
+    @property
+    def content_digest(self) -> str:
+        """Digest of every file of the group and of the importer's version, whatever the files are called."""
+        digests = sorted({file.sha256 for file in self.files})
+        return text_digest("\x1f".join([self.source_kind, str(self.importer_version), *digests]))
+
+
+class Importer(Protocol):
+    """One format. `version` goes up when the same file would give other rows, which imports it again."""
+
+    @property
+    def source_kind(self) -> str:
+        """Name of the format, as it stands in silver.runs."""
+
+    @property
+    def version(self) -> int:
+        """Version of the mapping, from 1."""
+
+    def detects(self, head: FileHead) -> bool:
+        """Whether a file that begins like this is of the format, by content alone."""
+
+    def group_key(self, file: SourceFile) -> str:
+        """Files with the same key are read together."""
+
+    def companions(self, path: Path) -> list[Path]:
+        """Files beside `path` that belong to the same group, for when only one of them was named."""
+
+    def read(self, group: SourceGroup, *, limits: Limits) -> Iterator[ImportBatch]:
+        """Batches of bounded size. Never raises for what a file holds: that becomes rejects."""

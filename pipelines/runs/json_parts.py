@@ -1,0 +1,158 @@
+"""A large JSON object, part by part: each member, or each element of one array in it, as its own bytes.
+
+What belongs here: finding where a value ends, nothing about what it means. A streaming parser such as ijson gives
+values, but no bytes as received, stops for good at NaN, and cannot step over one bad element; an import needs all
+three, and finding the end of a value takes two regular expressions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipelines.runs.sources import SourceError
+
+# Everything up to the next bracket that is not inside a string. Possessive, so it can neither backtrack nor overflow.
+_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_SCALAR = re.compile(rb"[^,\]}\s]++")
+_BLANK = re.compile(rb"[\s]*+")
+_OPENING, _CLOSING = b"{[", b"}]"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member of the object (`index` None), or element `index` of the array that was asked to be opened.
+
+    `raw` is None for a part over the limit.
+    """
+
+    key: str
+    index: int | None
+    raw: bytes | None
+
+
+def split_object(pieces: Iterator[bytes], *, opened: str, part_bytes: int) -> Iterator[Part]:
+    """Parts of the one JSON object in `pieces`, in order; the array under the key `opened` element by element.
+
+    Raises `SourceError` where the text ends early or is not an object; the parts before that have been given.
+    """
+    cursor = _Cursor(pieces, part_bytes)
+    cursor.expect(b"{")
+    while cursor.peek() != b"}":
+        key = _key_text(cursor.take_value())
+        cursor.expect(b":")
+        if key == opened and cursor.peek() == b"[":
+            yield from _elements(cursor, key)
+        else:
+            yield Part(key, None, cursor.take_value())
+        if cursor.peek() != b",":
+            break
+        cursor.expect(b",")
+    cursor.expect(b"}")
+
+
+def _elements(cursor: _Cursor, key: str) -> Iterator[Part]:
+    cursor.expect(b"[")
+    index = 0
+    while cursor.peek() != b"]":
+        yield Part(key, index, cursor.take_value())
+        index += 1
+        if cursor.peek() != b",":
+            break
+        cursor.expect(b",")
+    cursor.expect(b"]")
+
+
+def _key_text(raw: bytes | None) -> str:
+    if raw is None or not raw.startswith(b'"'):
+        raise SourceError("json", "The file is not a JSON object: a member has no name.")
+    return raw[1:-1].decode("utf-8", "replace")
+
+
+class _Cursor:
+    """A place in a stream of bytes that only moves forward; bytes behind it are forgotten."""
+
+    def __init__(self, pieces: Iterator[bytes], part_bytes: int) -> None:
+        self._pieces = pieces
+        self._limit = part_bytes
+        self._buffer = b""
+        self._at = 0
+        self._has_begun = False
+
+    def peek(self) -> bytes:
+        """The next byte that is not blank; raises `SourceError` at the end of the text."""
+        while True:
+            blank = _BLANK.match(self._buffer, self._at)
+            self._at = blank.end() if blank else self._at
+            if self._at < len(self._buffer):
+                return self._buffer[self._at : self._at + 1]
+            self._fill()
+
+    def expect(self, sign: bytes) -> None:
+        """Step over `sign`; raises `SourceError` if something else stands there."""
+        found = self.peek()
+        if found != sign:
+            raise SourceError(
+                "json", f"The JSON is broken: {found.decode('latin-1')!r} where {sign.decode()!r} must be."
+            )
+        self._at += 1
+
+    def take_value(self) -> bytes | None:
+        """The bytes of the value that starts here, None if they exceed the limit."""
+        first = self.peek()
+        if first == b'"':
+            return self._take_match(_TEXT)
+        return self._take_nested() if first in (b"{", b"[") else self._take_scalar()
+
+    def _take_match(self, pattern: re.Pattern[bytes]) -> bytes | None:
+        while (match := pattern.match(self._buffer, self._at)) is None:
+            self._fill()
+        return self._cut(match.end())
+
+    def _take_scalar(self) -> bytes | None:
+        while True:
+            match = _SCALAR.match(self._buffer, self._at)
+            if match is None:
+                raise SourceError("json", "The JSON is broken: a value is missing.")
+            if match.end() < len(self._buffer):
+                return self._cut(match.end())
+            self._fill()
+
+    def _take_nested(self) -> bytes | None:
+        scan, depth, is_oversize = self._at, 0, False
+        while True:
+            match = _TO_BRACKET.match(self._buffer, scan)
+            scan = match.end() if match else scan
+            sign = self._buffer[scan : scan + 1]
+            if sign and sign in _OPENING:
+                depth, scan = depth + 1, scan + 1
+            elif sign and sign in _CLOSING:
+                depth, scan = depth - 1, scan + 1
+                if depth == 0:
+                    raw = self._cut(scan)
+                    return None if is_oversize else raw
+            else:
+                # The end of the buffer, or a text whose end is not in it yet.
+                if scan - self._at > self._limit:
+                    is_oversize, self._at = True, scan
+                scan -= self._fill()
+
+    def _cut(self, end: int) -> bytes | None:
+        raw = self._buffer[self._at : end]
+        self._at = end
+        return raw if len(raw) <= self._limit else None
+
+    def _fill(self) -> int:
+        """Read on; returns how far the kept bytes moved. A text longer than the limit ends the reading."""
+        piece = next(self._pieces, None)
+        if piece is None:
+            raise SourceError("truncated", "The JSON ends in the middle; what came before was imported.")
+        if len(self._buffer) - self._at > 2 * self._limit:
+            raise SourceError("text_bytes", f"A text is longer than {2 * self._limit:,} bytes; reading stopped there.")
+        if not self._has_begun:
+            piece, self._has_begun = piece.removeprefix(b"\xef\xbb\xbf"), True
+        moved = self._at
+        self._buffer, self._at = self._buffer[moved:] + piece, 0
+        return moved

@@ -1,0 +1,272 @@
+"""Files that somebody else wrote, read so that none of them can hurt.
+
+What belongs here: which files a path stands for, what identifies a file, and its bytes in pieces and lines under
+fixed limits. Zip members are `archives.py`, JSON is `records.py`, formats are `importers/`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipelines.runs.records import JsonObject, RecordError, parse_object
+
+Packing = Literal["plain", "gzip", "zip"]
+
+_PIECE_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 16
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_MAGIC = b"PK\x03\x04"
+_BOM = b"\xef\xbb\xbf"
+# Window bits of zlib that mean "a gzip member".
+_GZIP_WINDOW = 31
+
+
+class SourceError(RecordError):
+    """A file that must not or cannot be read further; `rule` names why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a file may cost. The defaults admit every real log we know and stop what was made to exhaust a machine.
+
+    `line_bytes` is for one line, `member_bytes` for one zip member or one sample of a JSON log. `expansion` is how
+    many bytes may come out of one packed byte once more than `expansion_floor_bytes` came out: deflate reaches 1,032
+    on zeros, evaluation logs stay under 100.
+    """
+
+    file_bytes: int = 16 << 30
+    line_bytes: int = 16 << 20
+    member_bytes: int = 256 << 20
+    unpacked_bytes: int = 64 << 30
+    expansion: int = 200
+    expansion_floor_bytes: int = 32 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A file as it was when it was hashed; `path` is resolved and lies inside `root`."""
+
+    path: Path
+    root: Path
+    sha256: str
+    size_bytes: int
+    modified_ns: int
+
+    @property
+    def uri(self) -> str:
+        """Where the file was read from."""
+        return str(self.path)
+
+    @property
+    def modified_at(self) -> dt.datetime:
+        """When the file was last written: the best guess for a run that does not say when it started."""
+        return dt.datetime.fromtimestamp(self.modified_ns // 1_000_000_000, tz=dt.UTC)
+
+    def is_unchanged(self) -> bool:
+        """Whether the file still is the one that was hashed, as far as its size and time tell."""
+        try:
+            now = self.path.stat()
+        except OSError:
+            return False
+        return (now.st_size, now.st_mtime_ns) == (self.size_bytes, self.modified_ns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileHead:
+    """What a format may be recognised by: content only, never the name.
+
+    `start` is the first 64 KiB after unpacking, `record` the first line of it that is a JSON object, `members` the
+    names in a zip.
+    """
+
+    packing: Packing
+    start: bytes = b""
+    record: JsonObject | None = None
+    members: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class LineBlock:
+    """Neighbouring lines; None stands for a line over the limit. `is_cut` tells that the last one has no newline."""
+
+    first_index: int
+    lines: list[bytes | None]
+    is_cut: bool = False
+
+
+def resolve_inside(path: Path, root: Path) -> Path:
+    """The real file behind `path`; raises `SourceError` if that is not a regular file inside `root`."""
+    try:
+        real = path.resolve(strict=True)
+        mode = real.stat().st_mode
+    except (OSError, RuntimeError) as error:
+        raise SourceError("readable", f"{path} cannot be read: {_reason(error)}.") from None
+    if not real.is_relative_to(root):
+        raise SourceError(
+            "inside_root", f"{path} leads outside {root} and was not read. Copy the file there if it is meant."
+        )
+    if not stat.S_ISREG(mode):
+        raise SourceError("regular_file", f"{path} is not a regular file.")
+    return real
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Files below `folder` in stable order; hidden and `*.partial*` names are somebody's work in progress."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(files) if not is_skipped(name))
+
+
+def is_skipped(name: str) -> bool:
+    """Whether a file of this name is left alone when a folder is read."""
+    return name.startswith(".") or ".partial" in name
+
+
+def identify(path: Path, *, root: Path, limits: Limits) -> SourceFile:
+    """Check and hash a file. Raises `SourceError` when it is outside `root`, unreadable or too large."""
+    real = resolve_inside(path, root)
+    try:
+        with real.open("rb") as stream:
+            facts = os.fstat(stream.fileno())
+            if facts.st_size > limits.file_bytes:
+                raise SourceError(
+                    "file_bytes", f"{path} has {facts.st_size:,} bytes; the limit is {limits.file_bytes:,}."
+                )
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError("readable", f"{path} cannot be read: {_reason(error)}.") from None
+    return SourceFile(
+        path=real, root=root, sha256=digest, size_bytes=facts.st_size, modified_ns=facts.st_mtime_ns
+    )  # fmt: skip
+
+
+def read_head(source: SourceFile, *, limits: Limits) -> FileHead:
+    """What can be told from the beginning of a file. Raises `SourceError` for a broken or dangerous archive."""
+    from pipelines.runs.archives import open_archive
+
+    packing = packing_of(source)
+    if packing == "zip":
+        with open_archive(source, limits=limits) as archive:
+            return FileHead(packing=packing, members=frozenset(member.name for member in archive.members))
+    start = b""
+    try:
+        for piece in read_pieces(source, limits=limits):
+            start += piece
+            if len(start) >= _HEAD_BYTES:
+                break
+    except SourceError:
+        if not start:
+            raise
+    start = start[:_HEAD_BYTES].removeprefix(_BOM)
+    return FileHead(packing=packing, start=start, record=_first_record(start))
+
+
+def packing_of(source: SourceFile) -> Packing:
+    """How the bytes are packed, by their first ones."""
+    with source.path.open("rb") as stream:
+        magic = stream.read(4)
+    if magic == _ZIP_MAGIC:
+        return "zip"
+    return "gzip" if magic.startswith(_GZIP_MAGIC) else "plain"
+
+
+def read_pieces(source: SourceFile, *, limits: Limits) -> Iterator[bytes]:
+    """The file's bytes, unpacked if gzip, in pieces of about 1 MiB.
+
+    Raises `SourceError` where a gzip stream is truncated, broken or expands beyond the limits; all pieces before that
+    have been given.
+    """
+    try:
+        with source.path.open("rb") as stream:
+            packed = iter(lambda: stream.read(_PIECE_BYTES), b"")
+            yield from (_gunzip(packed, limits) if packing_of(source) == "gzip" else packed)
+    except OSError as error:
+        raise SourceError("readable", f"{source.path} cannot be read: {_reason(error)}.") from None
+
+
+def read_lines(pieces: Iterator[bytes], *, line_bytes: int) -> Iterator[LineBlock]:
+    """Lines of `pieces`, a block a piece, without their newline; memory stays below `line_bytes` plus a piece.
+
+    Lines before an error in `pieces` are given before it is raised.
+    """
+    rest, index, is_skipping, failure = b"", 0, False, None
+    while True:
+        try:
+            piece = next(pieces, None)
+        except SourceError as error:
+            failure, piece = error, None
+        if piece is None:
+            break
+        if is_skipping:
+            head, newline, piece = piece.partition(b"\n")
+            if not newline:
+                continue
+            yield LineBlock(index, [None])
+            index, is_skipping = index + 1, False
+        lines = (rest + piece).split(b"\n")
+        rest = lines.pop()
+        if lines:
+            if index == 0:
+                lines[0] = lines[0].removeprefix(_BOM)
+            yield LineBlock(index, [line if len(line) <= line_bytes else None for line in lines])
+            index += len(lines)
+        if len(rest) > line_bytes:
+            rest, is_skipping = b"", True
+    if rest or is_skipping:
+        last = None if is_skipping else rest.removeprefix(_BOM) if index == 0 else rest
+        yield LineBlock(index, [last], is_cut=True)
+    if failure is not None:
+        raise failure
+
+
+def check_expansion(packed: int, unpacked: int, *, limits: Limits, what: str) -> None:
+    """Raise `SourceError` if `unpacked` bytes out of `packed` ones are a bomb rather than a log."""
+    is_inflated = unpacked > limits.expansion_floor_bytes and unpacked > limits.expansion * packed
+    if is_inflated or unpacked > limits.unpacked_bytes:
+        raise SourceError(
+            "expansion",
+            f"{what} would unpack {packed:,} bytes to {unpacked:,} or more, beyond the limits of {limits.expansion} "
+            f"times and {limits.unpacked_bytes:,} bytes. If it is genuine, unpack it and import the files.",
+        )
+
+
+def _gunzip(packed: Iterator[bytes], limits: Limits) -> Iterator[bytes]:
+    unpacker, taken, given = zlib.decompressobj(_GZIP_WINDOW), 0, 0
+    for data in packed:
+        taken += len(data)
+        while data:
+            if unpacker.eof:
+                unpacker = zlib.decompressobj(_GZIP_WINDOW)
+            try:
+                piece = unpacker.decompress(data, _PIECE_BYTES)
+            except zlib.error as error:
+                raise SourceError("gzip", f"The gzip stream is broken: {error}.") from None
+            given += len(piece)
+            check_expansion(taken, given, limits=limits, what="The gzip file")
+            if piece:
+                yield piece
+            data = unpacker.unused_data.lstrip(b"\0") if unpacker.eof else unpacker.unconsumed_tail
+    if not unpacker.eof:
+        yield unpacker.flush()
+        raise SourceError("truncated", "The gzip file ends in the middle; what came before was imported.")
+
+
+def _first_record(start: bytes) -> JsonObject | None:
+    for line in start.split(b"\n"):
+        try:
+            return parse_object(line)[0]
+        except RecordError:
+            continue
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

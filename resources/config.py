@@ -1,0 +1,143 @@
+"""Configuration: `benchlake.toml`, the defaults shipped with the package, and the environment that overrides both.
+
+Secrets are never configuration: a backend names the environment variable that holds its key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from lake.errors import UserError
+from lake.store import Lake
+from resources.backends import BackendConfig
+from resources.state import State
+
+FILE_NAME = "benchlake.toml"
+DEFAULTS = Path(__file__).parent / "defaults"
+
+
+def _known_zone(name: str) -> str:
+    ZoneInfo(name)
+    return name
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NightlyConfig(_Section):
+    """What a night runs, and when the schedule starts it."""
+
+    suite: str = Field(default="starter", description="Name of a shipped suite, or path of a suite file.")
+    backends: list[str] = Field(
+        default=["llama.cpp", "transformers"], description="Backends that answer the suite, by name."
+    )
+    repeats: int = Field(default=1, ge=1, description="How often each sample is asked.")
+    cron: str = Field(default="0 2 * * *", description="Start of the night.")
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        default="UTC", description="IANA time zone of the schedule."
+    )
+    tags: list[str] = Field(default=["nightly"], description="Tags of the runs that the night makes.")
+
+
+class LakeConfig(_Section):
+    """Where the tables are."""
+
+    storage_options: dict[str, str] = Field(
+        default_factory=dict, description="Options of the object store, as delta-rs names them; no secrets."
+    )
+
+
+class ImportConfig(_Section):
+    """What is imported besides the night's own runs."""
+
+    landing: str | None = Field(default=None, description="Landing folder; default <BENCHLAKE_HOME>/landing.")
+
+
+class GatesConfig(_Section):
+    """Which policy judges."""
+
+    policy: str = Field(default="gates.yaml", description="Policy file; the shipped one when it does not exist.")
+
+
+class Config(_Section):
+    """The whole of `benchlake.toml`."""
+
+    nightly: NightlyConfig = NightlyConfig()
+    lake: LakeConfig = LakeConfig()
+    imports: ImportConfig = ImportConfig()
+    gates: GatesConfig = GatesConfig()
+    backends: dict[str, BackendConfig] = Field(default_factory=dict, description="Backends by name.")
+
+    @classmethod
+    def load(cls, folder: Path) -> Config:
+        """The shipped defaults, with the tables of `folder/benchlake.toml` laid over them.
+
+        Raises `UserError` that names file, key, value and what is allowed.
+        """
+        merged = _read_toml(DEFAULTS / FILE_NAME)
+        own = folder / FILE_NAME
+        if own.exists():
+            merged = _laid_over(merged, _read_toml(own))
+        try:
+            config = cls.model_validate(merged)
+        except ValidationError as error:
+            raise UserError(_explain(own, error)) from error
+        unknown = [name for name in config.nightly.backends if name not in config.backends]
+        if unknown:
+            raise UserError.unknown(f"backend in {own} nightly.backends", unknown[0], config.backends)
+        return config
+
+    def open_lake(self, state: State) -> Lake:
+        """The lake of this installation."""
+        return Lake.open(state.lake_uri, storage_options=self.lake.storage_options)
+
+    def landing(self, state: State, *, folder: Path) -> Path:
+        """The landing folder."""
+        return state.landing if self.imports.landing is None else (folder / self.imports.landing).resolve()
+
+    def suite_path(self, folder: Path) -> Path:
+        """The suite file of the night: a path relative to `folder`, or the name of a shipped suite."""
+        return find_file(self.nightly.suite, folder=folder, shipped=f"{self.nightly.suite}.suite.yaml", kind="suite")
+
+    def policy_path(self, folder: Path) -> Path:
+        """The policy file: `gates.policy` relative to `folder`, else the shipped one."""
+        return find_file(self.gates.policy, folder=folder, shipped="gates.yaml", kind="policy")
+
+
+def find_file(name: str, *, folder: Path, shipped: str, kind: str) -> Path:
+    """`folder/name` if it is a file, else the shipped default; raises `UserError` naming both places."""
+    for path in (folder / name, DEFAULTS / shipped):
+        if path.is_file():
+            return path
+    raise UserError(f"There is no {kind} {name!r}: neither {folder / name} nor a shipped one of that name exists.")
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from error
+
+
+def _laid_over(base: Mapping[str, object], top: Mapping[str, object]) -> dict[str, object]:
+    """`top` over `base`, one level into tables; a named backend is replaced whole."""
+    merged = dict(base)
+    for name, value in top.items():
+        standing = merged.get(name)
+        merged[name] = {**standing, **value} if isinstance(standing, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    problems = [
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (given: {problem['input']!r})"
+        for problem in error.errors()
+    ]
+    return f"{path} is not a valid configuration:\n  " + "\n  ".join(problems) + "\nSee docs/configuration.md."

@@ -1,0 +1,57 @@
+"""The installation: lake, configuration, suite, policy and folders in one plain object.
+
+The CLI uses it as it is; `resources/dagster_resources.py` hands the same object to assets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from lake.store import Lake
+from pipelines.evidence.policy import Policy, load_policy
+from pipelines.runs.suites import Suite, load_suite
+from resources.config import Config
+from resources.state import State
+
+# How far long work is: done, total, what is being done.
+Progress = Callable[[int, int, str], None]
+
+
+class Installation:
+    """Everything a step needs from outside, read once: folders, configuration, lake, suite, policy."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        state: State | None = None,
+        config: Config | None = None,
+        on_progress: Progress | None = None,
+    ) -> None:
+        self.folder = folder
+        self.on_progress = on_progress
+        self.state = (state or State.from_environ(os.environ, folder=folder)).prepare()
+        self.config = config or Config.load(folder)
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The configured lake."""
+        return self.config.open_lake(self.state)
+
+    @cached_property
+    def landing(self) -> Path:
+        """The landing folder."""
+        return self.config.landing(self.state, folder=self.folder)
+
+    @cached_property
+    def suite(self) -> Suite:
+        """The suite that the night runs."""
+        return load_suite(self.config.suite_path(self.folder))
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy that judges."""
+        return load_policy(self.config.policy_path(self.folder))

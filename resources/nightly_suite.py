@@ -1,0 +1,50 @@
+"""Tonight's suite runs: every configured backend asked once a day, resumed if it was killed, never asked twice."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable
+
+from lake.identity import json_digest
+from pipelines.runs.suite_runs import SuiteRunResult, run_suite, suite_run_id
+from resources.backends import open_backend
+from resources.code_version import read_code_version
+from resources.installation import Installation
+
+
+def run_nightly_suite(
+    installation: Installation, *, now: dt.datetime, on_message: Callable[[str], None]
+) -> list[SuiteRunResult]:
+    """Run the night's suite on each backend, one after the other, into the landing folder.
+
+    A backend that cannot start becomes a run with status `error`, so that its gates are inconclusive and the others
+    still run.
+    """
+    nightly = installation.config.nightly
+    code_version = read_code_version(installation.folder, os.environ)
+    results = []
+    for name in nightly.backends:
+        config = installation.config.backends[name]
+        run_id = suite_run_id(
+            suite_digest=installation.suite.digest,
+            backend_digest=json_digest({"name": name, "repeats": nightly.repeats, **config.model_dump(mode="json")}),
+            run_date=now.date(),
+            label="nightly",
+        )
+        result = run_suite(
+            installation.suite,
+            lambda name=name, config=config: open_backend(name, config, installation.state.home),
+            run_id=run_id,
+            backend_name=name,
+            repeats=nightly.repeats,
+            work=installation.state.work,
+            landing=installation.landing,
+            code_version=code_version,
+            tags=nightly.tags,
+            clock=lambda: dt.datetime.now(dt.UTC),
+            progress=installation.on_progress,
+        )
+        on_message(f"{name}: {result.sample_count} samples, {result.reused_count} reused, {result.path.name}")
+        results.append(result)
+    return results

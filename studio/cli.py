@@ -1,0 +1,276 @@
+"""The command line. Each command parses its words, calls one step, and prints; none holds logic of its own.
+
+Imports are inside the commands: `benchlake --help` answers before a data-frame library could load.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lake.errors import BenchlakeError, UserError
+
+if TYPE_CHECKING:
+    from lake.query import At
+    from resources.installation import Installation
+
+EXIT_GATE_FAILED = 1
+EXIT_INCONCLUSIVE = 2
+EXIT_USAGE = 3
+EXIT_INTERNAL = 4
+
+app = typer.Typer(
+    name="benchlake",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="""Evidence for LLM engineering: runs, outputs, differences and verdicts as rows you can query.
+
+    Start with:  benchlake nightly   runs the shipped suite on two embedded backends and judges them.
+    Then:        benchlake ui        shows lineage, diffs and gates in Dagster.
+
+    State lives in .benchlake/ (BENCHLAKE_HOME moves it, BENCHLAKE_LAKE puts the tables elsewhere).
+    Exit codes: 0 good, 1 a gate failed, 2 inconclusive or incomparable, 3 bad usage or input, 4 internal error.""",
+)
+
+FormatOption = Annotated[
+    Literal["table", "json", "csv"], typer.Option("--format", help="table for people, json or csv for programs.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+
+
+def main() -> None:
+    """Entry point: maps errors to messages and exit codes."""
+    try:
+        status = app(standalone_mode=False)
+    except UserError as error:
+        _say(str(error))
+        sys.exit(EXIT_USAGE)
+    except BenchlakeError as error:
+        _say(str(error))
+        sys.exit(EXIT_INTERNAL)
+    except Exception as error:  # noqa: BLE001  # the last resort: no traceback unless asked for
+        sys.exit(_unexpected(error))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _unexpected(error: Exception) -> int:
+    import click
+
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return EXIT_USAGE
+    if isinstance(error, click.exceptions.Abort):
+        _say("Interrupted.")
+        return EXIT_INTERNAL
+    if os.environ.get("BENCHLAKE_DEBUG"):
+        raise error
+    _say(f"Internal error: {type(error).__name__}: {error}\nSet BENCHLAKE_DEBUG=1 to see where.")
+    return EXIT_INTERNAL
+
+
+def _say(message: str) -> None:
+    from studio.rendering import printable
+
+    sys.stderr.write("\n".join(map(printable, message.splitlines())) + "\n")
+
+
+def _installation() -> Installation:
+    from resources.installation import Installation
+
+    return Installation(folder=Path.cwd())
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders; folders are searched.")],
+    as_json: JsonOption = False,
+    form: Annotated[
+        str | None, typer.Option("--source-kind", "-k", help="benchlake, lm_eval or inspect; detected when absent.")
+    ] = None,
+) -> None:
+    """Import runs from files that your tools wrote: Benchlake JSONL, lm-evaluation-harness, Inspect AI.
+
+    The format is detected by content. Importing the same file again changes nothing. What cannot be read becomes a
+    row of bronze.rejects with file, line and reason, and everything beside it lands.
+
+    Example:  benchlake import logs/ results/samples_gsm8k.jsonl
+    """
+    from pipelines.runs.steps import import_paths
+    from studio.progress import file_progress
+
+    with file_progress(enabled=not as_json) as progress:
+        result = import_paths(
+            _installation().lake, paths, source_kind=form, now=dt.datetime.now(dt.UTC), progress=progress
+        )
+    for message in result.messages:
+        _say(message)
+    if as_json:
+        import json
+
+        counts = {"files": result.files, "runs": result.runs, "samples": result.samples, "rejects": result.rejects}
+        sys.stdout.write(json.dumps(counts) + "\n")
+        return
+    unchanged = f", {result.unchanged_files} unchanged" if result.unchanged_files else ""
+    sys.stdout.write(
+        f"{result.files} files imported{unchanged}: {result.runs} runs, {result.samples} samples, "
+        f"{result.rejects} rejects.\n"
+    )
+    if result.rejects:
+        sys.stdout.write('See them:  benchlake sql "select source_uri, record_index, message from bronze.rejects"\n')
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT; tables are named layer.table.")],
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="Time travel: an ISO instant for all tables, or layer.table=VERSION; repeatable."),
+    ] = None,
+) -> None:
+    """Query the lake with DuckDB SQL, read-only, with time travel.
+
+    Example:  benchlake sql "select backend, count(*) from silver.outputs join silver.runs using (run_id) group by all"
+    """
+    from studio.rendering import emit
+
+    emit(_installation().lake.sql(query, at=_parse_at(at or [])), "json" if as_json else form)
+
+
+def _parse_at(words: list[str]) -> At | None:
+    if not words:
+        return None
+    versions: dict[str, int] = {}
+    for word in words:
+        table, equals, version = word.partition("=")
+        if equals and version.isdigit():
+            versions[table] = int(version)
+            continue
+        try:
+            instant = dt.datetime.fromisoformat(word)
+        except ValueError:
+            raise UserError(f"--at {word!r} is neither an ISO 8601 instant nor layer.table=VERSION.") from None
+        return instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)
+    return versions
+
+
+@app.command()
+def tables(form: FormatOption = "table", as_json: JsonOption = False) -> None:
+    """List the tables: what one row is, how many there are, newest version."""
+    import polars as pl
+
+    from lake.tables import CONTRACTS
+    from studio.rendering import emit
+
+    lake = _installation().lake
+    rows = pl.DataFrame(
+        {
+            "table": list(CONTRACTS),
+            "rows": [lake.row_count(table) for table in CONTRACTS],
+            "version": [lake.version(table) for table in CONTRACTS],
+            "grain": [contract.grain for contract in CONTRACTS.values()],
+        }
+    )
+    emit(rows, "json" if as_json else form)
+
+
+@app.command()
+def runs(
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
+    suite: Annotated[str | None, typer.Option(help="Only runs of this suite.")] = None,
+    backend: Annotated[str | None, typer.Option(help="Only runs of this backend.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Newest runs to show.")] = 20,
+) -> None:
+    """List runs, newest first, with outputs and mean score.
+
+    Example:  benchlake runs --backend llama.cpp --limit 5
+    """
+    from pipelines.runs.listing import list_runs
+    from studio.rendering import emit
+
+    rows = list_runs(_installation().lake, suite=suite, backend=backend, limit=limit)
+    if rows.is_empty() and not as_json and form == "table":
+        sys.stdout.write("No runs yet. Make some:  benchlake nightly   or   benchlake import PATH\n")
+        return
+    emit(rows, "json" if as_json else form)
+
+
+@app.command()
+def gate(
+    date: Annotated[
+        dt.datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="UTC run date; newest when absent.")
+    ] = None,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the verdicts of a run date and exit by them: 1 if a blocking gate failed, 2 if one is undecided.
+
+    Example:  benchlake gate --date 2026-11-21 || echo "do not ship"
+    """
+    from pipelines.evidence.listing import exit_code_of, list_verdicts
+    from studio.rendering import emit
+
+    rows = list_verdicts(_installation().lake, date=date.date() if date else None)
+    if rows.is_empty() and not as_json and form == "table":
+        sys.stdout.write("No verdicts yet. Judge something:  benchlake nightly\n")
+    else:
+        emit(rows, "json" if as_json else form)
+    raise typer.Exit(exit_code_of(rows))
+
+
+@app.command()
+def nightly(
+    use_verdicts: Annotated[
+        bool, typer.Option("--exit-code", help="Exit 1 or 2 by the gates' verdicts, for CI; else 0 once it ran.")
+    ] = False,
+) -> None:
+    """Run the main job once, here: ask the suite, import, diff, judge; then say what came out.
+
+    A killed night is taken up where it stopped; a second one on the same day asks nothing again.
+    """
+    from studio.night import run_night
+
+    raise typer.Exit(run_night(_installation(), use_verdicts=use_verdicts))
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
+) -> None:
+    """Serve the Dagster UI on loopback, with schedules and sensors running. Stop it with Ctrl-C."""
+    from studio.night import serve_ui
+
+    raise typer.Exit(serve_ui(_installation(), port=port))
+
+
+@app.command()
+def maintain(
+    names: Annotated[list[str] | None, typer.Argument(help="Tables as layer.table; all when absent.")] = None,
+    retention_hours: Annotated[
+        int, typer.Option(min=0, help="Keep files of versions younger than this readable.")
+    ] = 168,
+) -> None:
+    """Compact, checkpoint and vacuum tables. Pinned versions and unread changes stay readable."""
+    lake = _installation().lake
+    for table in names or lake.tables():
+        result = lake.maintain(table, retention_hours=retention_hours)
+        if result is not None:
+            sys.stdout.write(
+                f"{table}: {result.row_count} rows, {result.files_before} files became {result.files_after}, "
+                f"{result.files_vacuumed} old files removed, {len(result.kept_versions)} versions kept.\n"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Rows on a terminal or in a pipe: tables, JSON, CSV.
+
+Everything that comes out of a lake may have been written by a model, so control characters are shown, not obeyed,
+markup is text, and a CSV cell cannot become a formula.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Format = Literal["table", "json", "csv"]
+
+# C0 and C1 controls, and the Unicode characters that reorder or hide text; tab and newline are shown as escapes too.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+CELL_CHARACTERS = 60
+TABLE_ROWS = 100
+
+
+def printable(text: str) -> str:
+    """`text` with every control and bidirectional character written as an escape."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def emit(rows: pl.DataFrame, form: Format, *, title: str = "") -> None:
+    """Write rows to standard output in the form that was asked for."""
+    if form == "json":
+        sys.stdout.write(as_json(rows) + "\n")
+    elif form == "csv":
+        sys.stdout.write(as_csv(rows))
+    else:
+        print_table(rows, title=title)
+
+
+def as_json(rows: pl.DataFrame) -> str:
+    """A JSON array of row objects; dates and instants are ISO 8601 text, bytes are base64."""
+    import base64
+
+    import orjson
+
+    def plain(value: object) -> str:
+        return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+    return orjson.dumps(rows.to_dicts(), default=plain, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def as_csv(rows: pl.DataFrame) -> str:
+    """CSV in which no text cell starts like a formula; nested values are JSON text."""
+    import polars as pl
+
+    safe = []
+    for name, dtype in rows.schema.items():
+        if dtype.is_nested() or dtype == pl.Binary:
+            values = [None if value is None else as_json(pl.DataFrame({name: [value]})) for value in rows[name]]
+            safe.append(pl.Series(name, values, dtype=pl.String))
+        else:
+            safe.append(rows[name])
+    frame = pl.DataFrame(safe)
+    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    guarded = frame.with_columns(
+        pl.when(pl.any_horizontal(pl.col(name).str.starts_with(sign) for sign in _FORMULA))
+        .then("'" + pl.col(name))
+        .otherwise(pl.col(name))
+        .alias(name)
+        for name in texts
+    )
+    return guarded.write_csv()
+
+
+def print_table(rows: pl.DataFrame, *, title: str = "", verdict_column: str = "verdict") -> None:
+    """A table for people: long cells cut, at most `TABLE_ROWS` rows, verdicts in colour."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", header_style="bold", row_styles=["", "dim"])
+    for name, dtype in rows.schema.items():
+        table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+    for row in rows.head(TABLE_ROWS).iter_rows(named=True):
+        table.add_row(
+            *(
+                Text(_cell(value), style=VERDICT_STYLES.get(str(value), "") if name == verdict_column else "")
+                for name, value in row.items()
+            )
+        )
+    console = Console()
+    console.print(table)
+    if rows.height > TABLE_ROWS:
+        console.print(f"{rows.height - TABLE_ROWS} more rows; use --format json or a LIMIT of your own.")
+
+
+VERDICT_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "incomparable": "magenta"}
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = printable(f"{value:.4g}" if isinstance(value, float) else str(value))
+    return text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"

@@ -1,0 +1,55 @@
+"""The last lines of a night: what ran, what differs, what was judged, and where to look."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from pipelines.evidence.listing import list_verdicts
+from pipelines.runs.listing import list_runs
+from studio.rendering import print_table
+
+if TYPE_CHECKING:
+    from resources.installation import Installation
+
+
+def print_night(installation: Installation, *, date: dt.date, seconds: float, page: str) -> None:
+    """Print runs, differing outputs, verdicts, time and the command that opens the UI."""
+    lake = installation.lake
+    runs = list_runs(lake, limit=1_000).filter(pl.col("run_date") == date)
+    comparisons = lake.read("gold.run_comparisons", where={"run_date": date})
+    print_table(
+        runs.select("suite", "backend", "status", "output_count", "failed_count", "mean_score", "median_latency_ms"),
+        title=f"Runs of {date}",
+    )
+    print_table(
+        comparisons.select("pairing", "suite", "comparability", "paired_sample_count", "changed_count", "mean_similarity_ratio"),
+        title="Outputs that differ",
+    )
+    print_table(_gates(list_verdicts(lake, date=date)), title="Gates")
+    rejects = lake.row_count("bronze.rejects")
+    sys.stdout.write(
+        f"{runs.height} runs, {int(runs['output_count'].sum())} samples, "
+        f"{int(comparisons['changed_count'].sum() or 0)} outputs differ, {rejects} rejects, {seconds:.0f} s.\n"
+        f"Ask:   .venv/bin/benchlake sql \"select gate, verdict, reasons from gold.gate_results\"\n"
+        f"Look:  make ui   then open {page}\n"
+    )
+
+
+def _gates(verdicts: pl.DataFrame) -> pl.DataFrame:
+    return verdicts.select(
+        "verdict",
+        "gate",
+        "severity",
+        pl.format("{} / {}", "candidate", "baseline").alias("candidate / baseline"),
+        pl.format("{} [{}, {}]", *(_short(name) for name in ("effect", "interval_low", "interval_high"))).alias("effect"),
+        pl.format("{} {}", _short("margin"), pl.col("unit")).alias("margin"),
+        pl.col("sample_count").alias("n"),
+    )
+
+
+def _short(name: str) -> pl.Expr:
+    return pl.col(name).round_sig_figs(3).cast(pl.String).fill_null("-")

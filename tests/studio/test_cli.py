@@ -1,0 +1,92 @@
+"""The command line as a user meets it: words in, words and exit codes out."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def benchlake(tmp_path, monkeypatch):
+    """Run the command line in a process of its own, in an empty folder."""
+    monkeypatch.setenv("BENCHLAKE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("BENCHLAKE_LAKE", raising=False)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "studio.cli", *words], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+
+    return run
+
+
+RUN_FILE = "\n".join(
+    json.dumps(record)
+    for record in [
+        {
+            "type": "run",
+            "schema_version": 1,
+            "suite": "tiny",
+            "backend": "echo",
+            "model": "none",
+            "started_at": "2026-11-20T02:00:00Z",
+        },
+        {"type": "output", "sample_id": "a", "output": "yes", "status": "ok", "scores": {"exact_match": 1.0}},
+        {"type": "output", "sample_id": "b", "output": "no", "status": "ok", "scores": {"exact_match": 0.0}},
+        {"type": "end", "status": "success", "ended_at": "2026-11-20T02:00:05Z"},
+    ]
+)
+
+
+def test_import_answers_with_counts_and_a_second_time_with_nothing_new(benchlake, tmp_path) -> None:
+    (tmp_path / "run.jsonl").write_text(RUN_FILE)
+    first = benchlake("import", "run.jsonl", "--json")
+    assert (first.returncode, json.loads(first.stdout)) == (0, {"files": 1, "runs": 1, "samples": 2, "rejects": 0})
+    again = benchlake("import", "run.jsonl", "--json")
+    assert (again.returncode, json.loads(again.stdout)) == (0, {"files": 0, "runs": 0, "samples": 0, "rejects": 0})
+    rows = benchlake("sql", "select sample_id, output from silver.outputs order by 1", "--format", "json")
+    assert json.loads(rows.stdout) == [{"sample_id": "a", "output": "yes"}, {"sample_id": "b", "output": "no"}]
+    runs = json.loads(benchlake("runs", "--json").stdout)
+    assert [(run["suite"], run["backend"], run["output_count"], run["mean_score"]) for run in runs] == [
+        ("tiny", "echo", 2, 0.5)
+    ]
+
+
+def test_a_bad_file_is_a_message_and_a_reject_not_a_traceback(benchlake, tmp_path) -> None:
+    (tmp_path / "bad.json").write_bytes(b"\x00\xff not a run")
+    result = benchlake("import", "bad.json", "--json")
+    assert json.loads(result.stdout)["rejects"] == 1
+    assert "bad.json" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["sql", "select * from silver.runz"], "runz"),
+        (["sql", "drop table silver.runs"], "SELECT"),
+        (["sql", "select 1", "--at", "yesterday"], "ISO 8601"),
+        (["maintain", "silver.run"], "silver.runs"),
+        (["import", "no/such/file"], "no/such/file"),
+        (["gate", "--date", "soon"], "soon"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_bad_usage_says_what_was_wrong_and_exits_with_3(benchlake, words, hint) -> None:
+    result = benchlake(*words)
+    assert (result.returncode, hint in result.stderr, "Traceback" in result.stderr) == (3, True, False), result.stderr
+
+
+def test_an_empty_lake_says_what_to_do_next(benchlake) -> None:
+    assert "benchlake nightly" in benchlake("runs").stdout
+    assert benchlake("gate").returncode == 2  # no evidence is inconclusive, never pass
+    assert json.loads(benchlake("sql", "select * from gold.gate_results", "--json").stdout) == []
+
+
+def test_configuration_mistakes_name_file_key_and_choices(benchlake, tmp_path) -> None:
+    (tmp_path / "benchlake.toml").write_text('[nightly]\nbackends = ["llama.cp"]\n')
+    result = benchlake("runs")
+    assert result.returncode == 3
+    assert "benchlake.toml" in result.stderr
+    assert "llama.cpp" in result.stderr
