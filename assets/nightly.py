@@ -49,7 +49,9 @@ def _execute(
         resources={"installation": installation},
     )
     broken = [event for event in result.all_events if event.is_step_failure and not _is_gate_failure(event)]
-    _tell(event="job_done", job=job, date=date.isoformat(), run_id=result.run_id, broken=[_why(event) for event in broken])
+    _tell(
+        event="job_done", job=job, date=date.isoformat(), run_id=result.run_id, broken=[_why(event) for event in broken]
+    )
     return not broken
 
 

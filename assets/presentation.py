@@ -62,10 +62,8 @@ def suite_run_table(results: Sequence[SuiteRunResult]) -> str:
 
 def import_summary(result: ImportResult) -> str:
     """What the import found, with its first complaints."""
-    lines = [
-        f"{result.files} files, {result.runs} runs, {result.samples} samples, **{result.rejects} rejects**; "
-        f"{result.unchanged_files} files were already imported."
-    ]
+    counts = f"{result.files} files, {result.runs} runs, {result.samples} samples, **{result.rejects} rejects**"
+    lines = [f"{counts}; {result.unchanged_files} files were already imported."]
     lines.extend(f"- {escape_markdown(message)}" for message in result.messages)
     return "\n".join(lines)
 

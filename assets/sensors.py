@@ -10,7 +10,7 @@ from assets.jobs import IMPORT_LANDING, UPDATE_EVIDENCE
 from assets.partitions import FIRST_RUN_DATE
 from lake.identity import json_digest
 from pipelines.evidence.steps import stale_run_dates
-from pipelines.runs.imports import list_files
+from pipelines.runs.sources import walk_files
 from resources.installation import Installation
 
 RUNS = "silver.runs"
@@ -28,7 +28,7 @@ def landing_sensor(
     """One import for everything that changed since the last tick."""
     seen = [
         (str(path.relative_to(installation.landing)), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in list_files([installation.landing])
+        for path in walk_files(installation.landing)
     ]
     digest = json_digest(seen)
     if not seen or digest == context.cursor:
@@ -59,6 +59,4 @@ def run_feed_sensor(
         for date in dates
         if date >= FIRST_RUN_DATE
     ]
-    return dg.SensorResult(
-        run_requests=requests, cursor=json.dumps({"version": version, "policy": policy_digest})
-    )
+    return dg.SensorResult(run_requests=requests, cursor=json.dumps({"version": version, "policy": policy_digest}))

@@ -57,9 +57,7 @@ def _new_rows(lake: Lake, table: str, *, since: int, until: int) -> pl.DataFrame
     """Rows as they stand after the last commit that touched their key; two of one key in one commit are kept."""
     feed = lake.changes(table, since, until=until)
     last = pl.col("_commit_version").max().over(contract_of(table).key)
-    return feed.filter(
-        pl.col("_commit_version") == last, pl.col("_change_type").is_in(["insert", "update_postimage"])
-    )
+    return feed.filter(pl.col("_commit_version") == last, pl.col("_change_type").is_in(["insert", "update_postimage"]))
 
 
 def _newest_results(lake: Lake, table: str) -> pl.DataFrame:
@@ -119,9 +117,7 @@ def _run_suite(
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         asset = context.data_sources.add_pandas("lake").add_dataframe_asset(table)
-        batch = asset.add_batch_definition_whole_dataframe("new rows").get_batch(
-            batch_parameters={"dataframe": frame}
-        )
+        batch = asset.add_batch_definition_whole_dataframe("new rows").get_batch(batch_parameters={"dataframe": frame})
         outcomes: list[tuple[int, list[object]]] = []
         for expectation in expectations:
             column = {"column": expectation.column} if expectation.column else {}

@@ -9,12 +9,15 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lake.store import Lake
-from pipelines.evidence.policy import Policy, load_policy
-from pipelines.runs.suites import Suite, load_suite
 from resources.config import Config
 from resources.state import State
+
+if TYPE_CHECKING:
+    from pipelines.evidence.policy import Policy
+    from pipelines.runs.suites import Suite
 
 # How far long work is: done, total, what is being done.
 Progress = Callable[[int, int, str], None]
@@ -49,9 +52,13 @@ class Installation:
     @cached_property
     def suite(self) -> Suite:
         """The suite that the night runs."""
+        from pipelines.runs.suites import load_suite
+
         return load_suite(self.config.suite_path(self.folder))
 
     @cached_property
     def policy(self) -> Policy:
         """The policy that judges."""
+        from pipelines.evidence.policy import load_policy
+
         return load_policy(self.config.policy_path(self.folder))

@@ -93,8 +93,8 @@ def _installation() -> Installation:
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders; folders are searched.")],
     as_json: JsonOption = False,
-    form: Annotated[
-        str | None, typer.Option("--source-kind", "-k", help="benchlake, lm_eval or inspect; detected when absent.")
+    source_kind: Annotated[
+        str | None, typer.Option("--format", help="benchlake, lm_eval or inspect; recognised by content when absent.")
     ] = None,
 ) -> None:
     """Import runs from files that your tools wrote: Benchlake JSONL, lm-evaluation-harness, Inspect AI.
@@ -109,7 +109,11 @@ def import_(
 
     with file_progress(enabled=not as_json) as progress:
         result = import_paths(
-            _installation().lake, paths, source_kind=form, now=dt.datetime.now(dt.UTC), progress=progress
+            _installation().lake,
+            paths,
+            format=source_kind,
+            now=dt.datetime.now(dt.UTC),
+            progress=None if progress is None else lambda done, total: progress(done, total, "files"),
         )
     for message in result.messages:
         _say(message)

@@ -26,7 +26,9 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
         title=f"Runs of {date}",
     )
     print_table(
-        comparisons.select("pairing", "suite", "comparability", "paired_sample_count", "changed_count", "mean_similarity_ratio"),
+        comparisons.select(
+            "pairing", "suite", "comparability", "paired_sample_count", "changed_count", "mean_similarity_ratio"
+        ),
         title="Outputs that differ",
     )
     print_table(_gates(list_verdicts(lake, date=date)), title="Gates")
@@ -34,7 +36,7 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
     sys.stdout.write(
         f"{runs.height} runs, {int(runs['output_count'].sum())} samples, "
         f"{int(comparisons['changed_count'].sum() or 0)} outputs differ, {rejects} rejects, {seconds:.0f} s.\n"
-        f"Ask:   .venv/bin/benchlake sql \"select gate, verdict, reasons from gold.gate_results\"\n"
+        f'Ask:   .venv/bin/benchlake sql "select gate, verdict, reasons from gold.gate_results"\n'
         f"Look:  make ui   then open {page}\n"
     )
 
@@ -45,7 +47,9 @@ def _gates(verdicts: pl.DataFrame) -> pl.DataFrame:
         "gate",
         "severity",
         pl.format("{} / {}", "candidate", "baseline").alias("candidate / baseline"),
-        pl.format("{} [{}, {}]", *(_short(name) for name in ("effect", "interval_low", "interval_high"))).alias("effect"),
+        pl.format("{} [{}, {}]", *(_short(name) for name in ("effect", "interval_low", "interval_high"))).alias(
+            "effect"
+        ),
         pl.format("{} {}", _short("margin"), pl.col("unit")).alias("margin"),
         pl.col("sample_count").alias("n"),
     )

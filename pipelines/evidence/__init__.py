@@ -1,0 +1,1 @@
+"""What differed, and does it matter: diffs, pairing, comparability, gates, promotion."""

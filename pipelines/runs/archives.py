@@ -10,14 +10,16 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
 
 from pipelines.runs.sources import Limits, SourceError, SourceFile, check_expansion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _STORED, _DEFLATED, _ZSTD = 0, 8, 93
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
@@ -59,8 +61,7 @@ class Archive:
         if member.unpacked_bytes > self.limits.member_bytes:
             raise SourceError(
                 "member_bytes",
-                f"Member {member.name} has {member.unpacked_bytes:,} bytes; the limit is "
-                f"{self.limits.member_bytes:,}.",
+                f"Member {member.name} has {member.unpacked_bytes:,} bytes; the limit is {self.limits.member_bytes:,}.",
             )
         content = bytearray()
         try:
@@ -152,15 +153,14 @@ def _walked(stream: BinaryIO) -> Iterator[Member]:
 def _check_declared(members: tuple[Member, ...], source: SourceFile, limits: Limits) -> None:
     packed = sum(member.packed_bytes for member in members)
     # Members that share bytes are how the densest known bombs are built; a walked last member may be cut.
-    if len({member.offset for member in members}) < len(members) or sum(
-        member.packed_bytes for member in members[:-1]
-    ) > source.size_bytes:
+    if (
+        len({member.offset for member in members}) < len(members)
+        or sum(member.packed_bytes for member in members[:-1]) > source.size_bytes
+    ):
         raise SourceError("expansion", "Members of the zip overlap, which only a zip bomb does. It was not read.")
     check_expansion(packed, sum(member.unpacked_bytes for member in members), limits=limits, what="The zip")
     for member in members:
-        check_expansion(
-            member.packed_bytes, member.unpacked_bytes, limits=limits, what=f"Member {member.name}"
-        )  # fmt: skip
+        check_expansion(member.packed_bytes, member.unpacked_bytes, limits=limits, what=f"Member {member.name}")
 
 
 def _unpack(method: int, packed: Iterator[bytes], name: str) -> Iterator[bytes]:
@@ -170,13 +170,14 @@ def _unpack(method: int, packed: Iterator[bytes], name: str) -> Iterator[bytes]:
     elif method == _DEFLATED:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         for data in packed:
-            while data:
-                yield inflater.decompress(data, _PIECE_BYTES)
-                data = inflater.unconsumed_tail
+            left = data
+            while left:
+                yield inflater.decompress(left, _PIECE_BYTES)
+                left = inflater.unconsumed_tail
         yield inflater.flush(_PIECE_BYTES)
     elif method == _ZSTD:
         unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
-        with unpacker.stream_reader(_PieceReader(packed), read_across_frames=True) as reader:
+        with unpacker.stream_reader(cast("BinaryIO", _PieceReader(packed)), read_across_frames=True) as reader:
             while piece := reader.read(_PIECE_BYTES):
                 yield piece
     else:

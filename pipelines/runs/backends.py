@@ -19,8 +19,14 @@ CompletionStatus = Literal["ok", "error", "timeout"]
 class BackendStartError(BenchlakeError):
     """A backend could not be made ready (model does not load, server does not answer).
 
-    What the user can mend in the configuration is a `UserError` instead.
+    `engine` and `model` are what the configuration says of it. What the user can mend in the configuration is a
+    `UserError` instead.
     """
+
+    def __init__(self, message: str, *, engine: str, model: str) -> None:
+        super().__init__(message)
+        self.engine = engine
+        self.model = model
 
 
 @dataclass(frozen=True, kw_only=True)

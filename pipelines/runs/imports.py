@@ -6,10 +6,10 @@ writing is `steps.py`.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,6 +18,9 @@ from pipelines.runs.importers import IMPORTERS, REGISTRY_VERSION, SourceGroup, d
 from pipelines.runs.importers.frames import STEP, ImportBatch
 from pipelines.runs.redaction import redact_text
 from pipelines.runs.sources import Limits, SourceError, SourceFile, identify, is_skipped, read_head, walk_files
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 # Stands as the source kind of files that no importer knew.
 UNKNOWN_KIND = "unknown"
@@ -168,9 +171,7 @@ def with_companions(files: Sequence[SourceFile | Refusal], *, limits: Limits) ->
     return [*files, *(file for file in found if isinstance(file, SourceFile) and file.path not in named)]
 
 
-def mark_rows(
-    group: SourceGroup, batches: Sequence[BatchSummary], *, now: dt.datetime
-) -> dict[str, pl.DataFrame]:
+def mark_rows(group: SourceGroup, batches: Sequence[BatchSummary], *, now: dt.datetime) -> dict[str, pl.DataFrame]:
     """Rows of bronze.run_files for a group that is all in the lake, by token."""
     rows = {}
     for file in group.files:
@@ -213,7 +214,7 @@ def raw_token(batch: ImportBatch, version: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSummary:
-    """What is remembered of a batch once its rows are written; `headers` are its runs and the files of their headers."""
+    """What is remembered of a batch once its rows are written; `headers` pairs its runs with their header's file."""
 
     sha256: str
     records: int

@@ -8,10 +8,13 @@ three, and finding the end of a value takes two regular expressions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipelines.runs.sources import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Everything up to the next bracket that is not inside a string. Possessive, so it can neither backtrack nor overflow.
 _TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)

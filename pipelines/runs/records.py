@@ -84,11 +84,15 @@ def _parse_tolerantly(raw: bytes) -> tuple[Any, list[Fault]]:
         raise RecordError("json", f"Not valid JSON: {error}.") from None
 
 
-def _mend(value: Any, path: str, faults: list[Fault]) -> Any:
+def _mend(value: object, path: str, faults: list[Fault]) -> object:
     """Null for what is not finite, U+FFFD for lone surrogates, which neither Arrow nor UTF-8 can hold."""
     if value is _NOT_FINITE:
-        faults.append(Fault(f"{path or 'value'}: finite", f"{path or 'The value'} is NaN or infinite, which is not a "
-                            "measurement; it is stored as null."))  # fmt: skip
+        faults.append(
+            Fault(
+                f"{path or 'value'}: finite",
+                f"{path or 'The value'} is NaN or infinite, which is not a measurement; it is stored as null.",
+            )
+        )
         return None
     if isinstance(value, str):
         return _SURROGATES.sub("\ufffd", value)
@@ -102,24 +106,25 @@ def _mend(value: Any, path: str, faults: list[Fault]) -> Any:
     return value
 
 
-def as_object(value: Any) -> JsonObject:
+def as_object(value: object) -> JsonObject:
     """`value` if it is an object, else an empty one: for optional parts of a record."""
     return value if isinstance(value, dict) else {}
 
 
-def as_list(value: Any) -> list[Any]:
+def as_list(value: object) -> list[Any]:
     """`value` if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
-def as_text(value: Any) -> str | None:
+def as_text(value: object) -> str | None:
     """Text as it is; anything else as compact JSON, so that nothing is lost; None for null."""
     if value is None or isinstance(value, str):
         return value
-    return canonical_json(value)
+    # Most ids are small integers, and this is what JSON makes of them too.
+    return str(value) if type(value) is int else canonical_json(value)
 
 
-def canonical_json(value: Any) -> str:
+def canonical_json(value: object) -> str:
     """Compact JSON with sorted keys, the text form of open-ended columns."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
@@ -128,7 +133,7 @@ def canonical_json(value: Any) -> str:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
 
 
-def as_number(value: Any, field: str, faults: list[Fault], *, minimum: float | None = None) -> float | None:
+def as_number(value: object, field: str, faults: list[Fault], *, minimum: float | None = None) -> float | None:
     """A finite number, also from a numeric text or a truth value (1 or 0)."""
     if value is None:
         return None
@@ -145,7 +150,7 @@ def as_number(value: Any, field: str, faults: list[Fault], *, minimum: float | N
     return number
 
 
-def as_count(value: Any, field: str, faults: list[Fault], *, maximum: int = _INT64_MAX) -> int | None:
+def as_count(value: object, field: str, faults: list[Fault], *, maximum: int = _INT64_MAX) -> int | None:
     """A whole number from 0 to `maximum`, also written as a float."""
     if value is None:
         return None
@@ -156,12 +161,12 @@ def as_count(value: Any, field: str, faults: list[Fault], *, maximum: int = _INT
     return number
 
 
-def as_index(value: Any, field: str, faults: list[Fault]) -> int | None:
+def as_index(value: object, field: str, faults: list[Fault]) -> int | None:
     """A position that fits 32 bits, from 0."""
     return as_count(value, field, faults, maximum=_INT32_MAX)
 
 
-def as_instant(value: Any, field: str, faults: list[Fault]) -> dt.datetime | None:
+def as_instant(value: object, field: str, faults: list[Fault]) -> dt.datetime | None:
     """A UTC instant from ISO 8601 text (no offset means UTC) or seconds since 1970."""
     if value is None:
         return None
@@ -171,28 +176,43 @@ def as_instant(value: Any, field: str, faults: list[Fault]) -> dt.datetime | Non
         elif isinstance(value, int | float) and not isinstance(value, bool):
             moment = dt.datetime.fromtimestamp(value, tz=dt.UTC)
         else:
-            raise TypeError(type(value))
-        return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
-    except (TypeError, ValueError, OverflowError, OSError):
-        faults.append(_fault(field, "instant", "must be an ISO 8601 instant or seconds since 1970", value))
+            moment = None
+        if moment is not None:
+            return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    faults.append(_fault(field, "instant", "must be an ISO 8601 instant or seconds since 1970", value))
+    return None
+
+
+def as_bytes(value: object, field: str, faults: list[Fault]) -> bytes | None:
+    """Bytes that JSON holds as a list of whole numbers."""
+    if value is None:
         return None
+    try:
+        if isinstance(value, list):
+            return bytes(value)
+    except (TypeError, ValueError):
+        pass
+    faults.append(_fault(field, "bytes", "must be a list of whole numbers from 0 to 255", value))
+    return None
 
 
-def as_flag(value: Any) -> bool | None:
+def as_flag(value: object) -> bool | None:
     """A truth value; anything else is unknown."""
     return value if isinstance(value, bool) else None
 
 
-def as_tags(value: Any) -> list[str]:
+def as_tags(value: object) -> list[str]:
     """Labels, sorted and without repeats; entries that are no text are written as JSON."""
     return sorted({text for item in as_list(value) if (text := as_text(item)) is not None})
 
 
-def _fault(field: str, rule: str, requirement: str, value: Any) -> Fault:
+def _fault(field: str, rule: str, requirement: str, value: object) -> Fault:
     shown = canonical_json(value)[:200] if not isinstance(value, float) else repr(value)
     return Fault(f"{field}: {rule}", f"{field} {requirement}, not {shown[:80]}; it is stored as null.", shown)
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     names = {list: "a list", str: "text", bool: "a truth value", int: "a number", float: "a number", type(None): "null"}
     return names.get(type(value), type(value).__name__)

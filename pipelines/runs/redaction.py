@@ -11,7 +11,13 @@ an eval log with one word too few is a smaller harm than a key in a lake that ma
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MASK = b"[redacted]"
 
@@ -29,7 +35,10 @@ _RULES: tuple[tuple[re.Pattern[bytes], bytes], ...] = (
     # The same inside JSON that is itself a string.
     (re.compile(rb'(\\"(?:' + _NAMES + rb')\\"\s*:\s*)' + _ESCAPED_STRING, re.IGNORECASE), rb'\1\\"%s\\"'),
     # "api_key": ["...", ...]
-    (re.compile(rb'("(?:' + _NAMES + rb')"\s*:\s*)\[[^\[\]{}]*\]', re.IGNORECASE), rb'\1["%s"]'),
+    (
+        re.compile(rb'("(?:' + _NAMES + rb')"\s*:\s*)\[(?:[^\[\]{}"]|' + _STRING + rb")*+\]", re.IGNORECASE),
+        rb'\1["%s"]',
+    ),
     # Headers as pairs: ["Authorization", "..."], {"name": "Authorization", "value": "..."}
     (
         re.compile(
@@ -60,46 +69,32 @@ _RULES: tuple[tuple[re.Pattern[bytes], bytes], ...] = (
 )
 _SUBSTITUTIONS = tuple((pattern, replacement.replace(b"%s", MASK)) for pattern, replacement in _RULES)
 
-# Every text that a rule can match holds one of these in lower case; looking for them is a hundred times cheaper.
-_MARKERS = (
-    b"authorization", b"api_key", b"api-key", b"apikey", b"_token", b"-token", b"token=", b"secret", b"passw",
-    b"passphrase", b"private_key", b"private-key", b"cookie", b"credential", b"access_key", b"access-key", b"key=",
-    b"signature=", b"sig=", b"bearer", b"basic ", b"sk-", b"pk-", b"rk-", b"hf_", b"ghp_", b"gho_", b"ghu_", b"ghs_",
-    b"ghr_", b"github_pat_", b"akia", b"aiza", b"xoxa", b"xoxb", b"xoxp", b"xoxr", b"xoxs",
-)  # fmt: skip
+# Every text that a rule can match has one of these in it. Arrow's RE2 looks for all of them in one pass over many
+# lines, much faster than the rules themselves.
+_SUSPECT = (
+    r"authorization|api[-_]?key|[-_]token|token=|secret|passw|passphrase|private[-_]key|cookie|credential|access[-_]key"
+    r"|key=|signature=|sig=|bearer|basic |sk-|pk-|rk-|hf_|gh[pousr]_|github_pat_|akia|aiza|xox[abprs]"
+    r'|:\\?/\\?/[^/\\\s"@?#]+@'
+)
 
 
 def redact(raw: bytes) -> bytes:
     """`raw` JSON text with every recognised secret replaced by `[redacted]`; still JSON if it was."""
-    markers = _present(raw.lower())
-    return _substitute(raw) if markers else raw
+    for pattern, replacement in _SUBSTITUTIONS:
+        raw = pattern.sub(replacement, raw)
+    return raw
 
 
 def redact_lines(lines: Sequence[bytes | None]) -> list[bytes | None]:
-    """`redact` for many lines at once, so that clean lines (nearly all) cost one search for the whole block."""
-    markers = _present(b"\n".join(line for line in lines if line is not None).lower())
-    if not markers:
-        return list(lines)
-    return [line if line is None or not _holds(line, markers) else _substitute(line) for line in lines]
+    """`redact` for many lines at once, so that clean lines (nearly all) cost next to nothing."""
+    clean = list(lines)
+    suspects = pc.match_substring_regex(pa.array(clean, pa.binary()), pattern=_SUSPECT, ignore_case=True)
+    for index in pc.indices_nonzero(suspects).to_pylist():
+        line = clean[index]
+        clean[index] = None if line is None else redact(line)
+    return clean
 
 
 def redact_text(text: str) -> str:
     """`redact` for text that is not JSON, such as a message or a URI."""
     return redact(text.encode("utf-8", "replace")).decode("utf-8", "replace")
-
-
-def _present(lowered: bytes) -> tuple[bytes, ...]:
-    found = tuple(marker for marker in _MARKERS if marker in lowered)
-    # Credentials in a URL: both signs are common alone, so they count together only.
-    return (*found, b"@") if b"@" in lowered and b":/" in lowered.replace(b"\\/", b"/") else found
-
-
-def _holds(line: bytes, markers: tuple[bytes, ...]) -> bool:
-    lowered = line.lower()
-    return any(marker in lowered for marker in markers)
-
-
-def _substitute(raw: bytes) -> bytes:
-    for pattern, replacement in _SUBSTITUTIONS:
-        raw = pattern.sub(replacement, raw)
-    return raw

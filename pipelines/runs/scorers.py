@@ -122,7 +122,7 @@ def contains(output: str, reference: str | None, options: TextOptions) -> float:
 
 
 def regex_match(output: str, reference: str | None, options: RegexOptions) -> float:
-    """1 if the pattern is found in the first `REGEX_CHARS` characters; raises `ScorerError` if the search is too slow."""
+    """1 if the pattern is found in the first `REGEX_CHARS` characters; raises `ScorerError` if that takes too long."""
     pattern = options.pattern if options.pattern is not None else reference or ""
     compiled = regex.compile(pattern, flags=regex.IGNORECASE if options.ignore_case else 0)
     search = compiled.fullmatch if options.full_match else compiled.search
@@ -143,7 +143,7 @@ def numeric(output: str, reference: str | None, options: NumericOptions) -> floa
     return float(abs(found - wanted) <= max(options.tolerance, options.relative_tolerance * abs(wanted)))
 
 
-def token_f1(output: str, reference: str | None, options: NoOptions) -> float:
+def token_f1(output: str, reference: str | None, _options: NoOptions) -> float:
     """Harmonic mean of precision and recall over words, order apart.
 
     Words are normalised as in the SQuAD 1.1 evaluation script (Rajpurkar et al. 2016): lower case, no ASCII
@@ -156,7 +156,7 @@ def token_f1(output: str, reference: str | None, options: NoOptions) -> float:
     return 2 * shared / (len(given) + len(wanted))
 
 
-def json_validity(output: str, reference: str | None, options: JsonOptions) -> float:
+def json_validity(output: str, _reference: str | None, options: JsonOptions) -> float:
     """1 if the whole output is one JSON value (RFC 8259: no NaN, no comments) with the required keys."""
     text = output.strip()
     if options.allow_code_fence and (fenced := _CODE_FENCE.match(text)):

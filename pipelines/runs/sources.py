@@ -11,12 +11,14 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipelines.runs.records import JsonObject, RecordError, parse_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Packing = Literal["plain", "gzip", "zip"]
 
@@ -143,9 +145,7 @@ def identify(path: Path, *, root: Path, limits: Limits) -> SourceFile:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise SourceError("readable", f"{path} cannot be read: {_reason(error)}.") from None
-    return SourceFile(
-        path=real, root=root, sha256=digest, size_bytes=facts.st_size, modified_ns=facts.st_mtime_ns
-    )  # fmt: skip
+    return SourceFile(path=real, root=root, sha256=digest, size_bytes=facts.st_size, modified_ns=facts.st_mtime_ns)
 
 
 def read_head(source: SourceFile, *, limits: Limits) -> FileHead:
@@ -197,34 +197,51 @@ def read_lines(pieces: Iterator[bytes], *, line_bytes: int) -> Iterator[LineBloc
 
     Lines before an error in `pieces` are given before it is raised.
     """
-    rest, index, is_skipping, failure = b"", 0, False, None
-    while True:
-        try:
-            piece = next(pieces, None)
-        except SourceError as error:
-            failure, piece = error, None
-        if piece is None:
-            break
-        if is_skipping:
-            head, newline, piece = piece.partition(b"\n")
+    lines = _LineCutter(line_bytes)
+    try:
+        for piece in pieces:
+            yield from lines.cut(piece)
+    except SourceError:
+        yield from lines.end()
+        raise
+    yield from lines.end()
+
+
+class _LineCutter:
+    """The line that is not whole yet, between two pieces."""
+
+    def __init__(self, line_bytes: int) -> None:
+        self._line_bytes = line_bytes
+        self._rest = b""
+        self._index = 0
+        self._is_skipping = False
+
+    def cut(self, piece: bytes) -> Iterator[LineBlock]:
+        """The lines that end in `piece`."""
+        if self._is_skipping:
+            _, newline, piece = piece.partition(b"\n")
             if not newline:
-                continue
-            yield LineBlock(index, [None])
-            index, is_skipping = index + 1, False
-        lines = (rest + piece).split(b"\n")
-        rest = lines.pop()
-        if lines:
-            if index == 0:
-                lines[0] = lines[0].removeprefix(_BOM)
-            yield LineBlock(index, [line if len(line) <= line_bytes else None for line in lines])
-            index += len(lines)
-        if len(rest) > line_bytes:
-            rest, is_skipping = b"", True
-    if rest or is_skipping:
-        last = None if is_skipping else rest.removeprefix(_BOM) if index == 0 else rest
-        yield LineBlock(index, [last], is_cut=True)
-    if failure is not None:
-        raise failure
+                return
+            yield self._block([None])
+            self._is_skipping = False
+        whole = (self._rest + piece).split(b"\n")
+        self._rest = whole.pop()
+        if whole:
+            yield self._block([line if len(line) <= self._line_bytes else None for line in whole])
+        if len(self._rest) > self._line_bytes:
+            self._rest, self._is_skipping = b"", True
+
+    def end(self) -> Iterator[LineBlock]:
+        """The last line, if the text does not end with a newline."""
+        if self._rest or self._is_skipping:
+            yield self._block([None if self._is_skipping else self._rest], is_cut=True)
+
+    def _block(self, lines: list[bytes | None], *, is_cut: bool = False) -> LineBlock:
+        if self._index == 0 and lines[0] is not None:
+            lines[0] = lines[0].removeprefix(_BOM)
+        block = LineBlock(self._index, lines, is_cut)
+        self._index += len(lines)
+        return block
 
 
 def check_expansion(packed: int, unpacked: int, *, limits: Limits, what: str) -> None:
@@ -242,18 +259,19 @@ def _gunzip(packed: Iterator[bytes], limits: Limits) -> Iterator[bytes]:
     unpacker, taken, given = zlib.decompressobj(_GZIP_WINDOW), 0, 0
     for data in packed:
         taken += len(data)
-        while data:
+        left = data
+        while left:
             if unpacker.eof:
                 unpacker = zlib.decompressobj(_GZIP_WINDOW)
             try:
-                piece = unpacker.decompress(data, _PIECE_BYTES)
+                piece = unpacker.decompress(left, _PIECE_BYTES)
             except zlib.error as error:
                 raise SourceError("gzip", f"The gzip stream is broken: {error}.") from None
             given += len(piece)
             check_expansion(taken, given, limits=limits, what="The gzip file")
             if piece:
                 yield piece
-            data = unpacker.unused_data.lstrip(b"\0") if unpacker.eof else unpacker.unconsumed_tail
+            left = unpacker.unused_data.lstrip(b"\0") if unpacker.eof else unpacker.unconsumed_tail
     if not unpacker.eof:
         yield unpacker.flush()
         raise SourceError("truncated", "The gzip file ends in the middle; what came before was imported.")

@@ -5,24 +5,37 @@ Assets, the command line and the web interface all call these; none of them hold
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from pipelines.runs.imports import (
-    BatchSummary, ImportPlan, ImportResult, Mark, Refusal, cap_messages, find_candidates, identify_files, mark_rows,
-    plan_import, raw_token, refusal_marks, summarise, with_companions,
-)  # fmt: skip
 from pipelines.runs.importers import SourceGroup, importer_of
-from pipelines.runs.importers.frames import ImportBatch
+from pipelines.runs.imports import (
+    BatchSummary,
+    ImportPlan,
+    ImportResult,
+    Mark,
+    Refusal,
+    cap_messages,
+    find_candidates,
+    identify_files,
+    mark_rows,
+    plan_import,
+    raw_token,
+    refusal_marks,
+    summarise,
+    with_companions,
+)
 from pipelines.runs.sources import Limits, SourceFile
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from pathlib import Path
+
     from lake.store import Lake
+    from pipelines.runs.importers.frames import ImportBatch
 
 # Files and rows of a call are gathered up to here before they are committed: one commit a table for many small files,
 # and memory that does not grow with the number of samples.
@@ -39,7 +52,7 @@ def import_paths(
     paths: Iterable[str | Path],
     *,
     root: str | Path | None = None,
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002  # the word that the command line and every caller use
     now: dt.datetime,
     progress: Progress | None = None,
     limits: Limits | None = None,
@@ -104,7 +117,7 @@ class _Writer:
             summaries.append(summarise(batch))
             self.batches.append((group, batch))
             self.pending_records += batch.record_count
-            self.pending_bytes += batch.outputs.estimated_size() + batch.raw_records.estimated_size()
+            self.pending_bytes += int(batch.outputs.estimated_size() + batch.raw_records.estimated_size())
             if self.pending_records >= COMMIT_RECORDS or self.pending_bytes >= COMMIT_BYTES:
                 self.flush()
         if all(file.is_unchanged() for file in group.files):

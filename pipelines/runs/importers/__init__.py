@@ -7,13 +7,16 @@ to the lake is `pipelines.runs.steps`.
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 from lake.errors import UserError
 from pipelines.runs.importers.benchlake import BenchlakeImporter
 from pipelines.runs.importers.inspect import InspectImporter
 from pipelines.runs.importers.lm_eval import LmEvalImporter
 from pipelines.runs.importers.protocol import Importer, SourceGroup
-from pipelines.runs.sources import FileHead
+
+if TYPE_CHECKING:
+    from pipelines.runs.sources import FileHead
 
 IMPORTERS: dict[str, Importer] = {
     importer.source_kind: importer for importer in (BenchlakeImporter(), InspectImporter(), LmEvalImporter())

@@ -6,22 +6,37 @@ is still going on or was killed: what it holds lands and its status stays `start
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lake.identity import derived_id
 from lake.tables.runs import OUTPUT_STATUSES, RUN_STATUSES
 from pipelines.runs.importers.frames import BatchBuilder, ImportBatch, MetricRow, OutputRow, TokenRow, TopToken
 from pipelines.runs.importers.lines import LineRecord, read_records
-from pipelines.runs.importers.protocol import SourceGroup
 from pipelines.runs.records import (
-    SHAPE_ERRORS, Fault, JsonObject, as_count, as_flag, as_index, as_instant, as_list, as_number, as_object, as_tags,
-    as_text, canonical_json,
-)  # fmt: skip
-from pipelines.runs.sources import FileHead, Limits, SourceFile
+    SHAPE_ERRORS,
+    Fault,
+    JsonObject,
+    as_bytes,
+    as_count,
+    as_flag,
+    as_index,
+    as_instant,
+    as_list,
+    as_number,
+    as_object,
+    as_tags,
+    as_text,
+    canonical_json,
+)
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pipelines.runs.importers.protocol import SourceGroup
+    from pipelines.runs.sources import FileHead, Limits, SourceFile
 
 _TYPES = frozenset({"run", "output", "metric", "end"})
 UNKNOWN = "unknown"
@@ -44,7 +59,7 @@ class BenchlakeImporter:
         """Every file is a run of its own."""
         return file.sha256
 
-    def companions(self, path: Path) -> list[Path]:
+    def companions(self, _path: Path) -> list[Path]:
         """None: a file is complete."""
         return []
 
@@ -170,7 +185,9 @@ def _take_output(value: JsonObject, run: _Run, builder: BatchBuilder, faults: li
         started_at=as_instant(value.get("started_at"), "started_at", faults),
     )
     builder.outputs.append(row)
-    tokens = [token for index, item in enumerate(as_list(value.get("tokens"))) if (token := _token(item, index, faults))]
+    tokens = [
+        token for index, item in enumerate(as_list(value.get("tokens"))) if (token := _token(item, index, faults))
+    ]
     if tokens:
         builder.tokens.append((row, tokens))
 
@@ -180,7 +197,7 @@ def _scores(scores: JsonObject, faults: list[Fault]) -> list[tuple[str, float]]:
     return [(name, value) for name, value in named if value is not None]
 
 
-def _token(item: Any, index: int, faults: list[Fault]) -> TokenRow | None:
+def _token(item: object, index: int, faults: list[Fault]) -> TokenRow | None:
     value, place = as_object(item), f"tokens[{index}]"
     if not value:
         faults.append(Fault(f"{place}: object", f"{place} must be an object; it was left out."))
@@ -189,29 +206,19 @@ def _token(item: Any, index: int, faults: list[Fault]) -> TokenRow | None:
     return TokenRow(
         token_id=as_count(value.get("token_id"), f"{place}.token_id", faults),
         token=as_text(value.get("token")) or "",
-        bytes=_bytes(value.get("bytes"), place, faults),
+        bytes=as_bytes(value.get("bytes"), f"{place}.bytes", faults),
         logprob=as_number(value.get("logprob"), f"{place}.logprob", faults),
         top_k=None if tops is None else [top for entry in as_list(tops) if (top := _top(entry, place, faults))],
     )
 
 
-def _top(item: Any, place: str, faults: list[Fault]) -> TopToken | None:
+def _top(item: object, place: str, faults: list[Fault]) -> TopToken | None:
     value = as_object(item)
     logprob = as_number(value.get("logprob"), f"{place}.top_k.logprob", faults)
     if logprob is None:
         return None
     token_id = as_count(value.get("token_id"), f"{place}.top_k.token_id", faults)
     return TopToken(token_id, as_text(value.get("token")) or "", logprob)
-
-
-def _bytes(value: Any, place: str, faults: list[Fault]) -> bytes | None:
-    if value is None:
-        return None
-    try:
-        return bytes(value) if isinstance(value, list) else bytes([value])
-    except (TypeError, ValueError):
-        faults.append(Fault(f"{place}.bytes: bytes", f"{place}.bytes must be whole numbers from 0 to 255."))
-        return None
 
 
 def _take_metric(value: JsonObject, run: _Run, builder: BatchBuilder, faults: list[Fault]) -> None:
@@ -238,7 +245,7 @@ def _take_end(value: JsonObject, run: _Run, faults: list[Fault]) -> None:
     run.row["error_message"] = as_text(value.get("error_message"))
 
 
-def _status(value: Any, known: tuple[str, ...], otherwise: str, faults: list[Fault]) -> str:
+def _status(value: object, known: tuple[str, ...], otherwise: str, faults: list[Fault]) -> str:
     if isinstance(value, str) and value in known:
         return value
     if value is not None:
@@ -253,7 +260,7 @@ def _name(header: JsonObject, name: str, faults: list[Fault]) -> str:
     return text or UNKNOWN
 
 
-def _json(value: Any) -> str | None:
+def _json(value: object) -> str | None:
     return None if value is None else canonical_json(value)
 
 

@@ -7,19 +7,23 @@ cancelled or was cut gives the samples that it holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.runs.archives import Archive, Member, open_archive
 from pipelines.runs.importers.frames import BatchBuilder, ImportBatch
 from pipelines.runs.importers.inspect_runs import LogRun, read_run
 from pipelines.runs.importers.inspect_samples import Sample, read_sample
-from pipelines.runs.importers.protocol import SourceGroup
-from pipelines.runs.json_parts import split_object
+from pipelines.runs.json_parts import Part, split_object
 from pipelines.runs.records import SHAPE_ERRORS, Fault, JsonObject, RecordError, parse_json, parse_object
 from pipelines.runs.redaction import redact
 from pipelines.runs.sources import FileHead, Limits, SourceError, SourceFile, packing_of, read_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pipelines.runs.importers.protocol import SourceGroup
 
 _HEADER, _START = "header.json", "_journal/start.json"
 _SAMPLES = "samples/"
@@ -48,7 +52,7 @@ class InspectImporter:
         """Every log is complete in itself."""
         return file.sha256
 
-    def companions(self, path: Path) -> list[Path]:
+    def companions(self, _path: Path) -> list[Path]:
         """None: a log is one file."""
         return []
 
@@ -133,9 +137,10 @@ def _read_zip(reading: _Reading, limits: Limits) -> Iterator[ImportBatch]:
     with open_archive(builder.file, limits=limits) as archive:
         if archive.is_truncated:
             builder.reject(
-                "truncated", "The log has no directory of its members: it was cut or is still being written. "
+                "truncated",
+                "The log has no directory of its members: it was cut or is still being written. "
                 "The samples that are whole were imported.",
-            )  # fmt: skip
+            )
         # A log that was appended to may hold a member twice; the later one is the newer.
         members = {member.name: member for member in archive.members}
         reading.begin(_zip_header(archive, members, builder))
@@ -193,7 +198,7 @@ def _read_json(reading: _Reading, limits: Limits) -> Iterator[ImportBatch]:
             yield builder.flush()
 
 
-def _parts(file: SourceFile, limits: Limits):  # type: ignore[no-untyped-def]  # the iterator of json_parts
+def _parts(file: SourceFile, limits: Limits) -> Iterator[Part]:
     return split_object(read_pieces(file, limits=limits), opened="samples", part_bytes=limits.member_bytes)
 
 

@@ -5,22 +5,46 @@ Samples are `inspect_samples.py`.
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lake.identity import derived_id, text_digest
 from pipelines.runs.importers.frames import MetricRow
-from pipelines.runs.importers.protocol import SourceGroup
 from pipelines.runs.records import (
-    Fault, JsonObject, as_count, as_flag, as_instant, as_list, as_number, as_object, as_tags, as_text, canonical_json,
-)  # fmt: skip
+    Fault,
+    JsonObject,
+    as_count,
+    as_flag,
+    as_instant,
+    as_list,
+    as_number,
+    as_object,
+    as_tags,
+    as_text,
+    canonical_json,
+)
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from pipelines.runs.importers.protocol import SourceGroup
 
 _STATUSES = {"started": "started", "success": "success", "cancelled": "cancelled", "error": "error"}
 _SAMPLING_KEYS = (
-    "temperature", "top_p", "top_k", "max_tokens", "seed", "stop_seqs", "frequency_penalty", "presence_penalty",
-    "best_of", "num_choices", "reasoning_effort", "reasoning_tokens", "response_schema",
-)  # fmt: skip
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "seed",
+    "stop_seqs",
+    "frequency_penalty",
+    "presence_penalty",
+    "best_of",
+    "num_choices",
+    "reasoning_effort",
+    "reasoning_tokens",
+    "response_schema",
+)
 _STANDARD_ERRORS = ("stderr", "bootstrap_stderr")
 _MEANS = ("accuracy", "mean")
 
@@ -63,9 +87,13 @@ def _run_id(evaluation: JsonObject, sha256: str) -> str:
 
 
 def _row(
-    header: JsonObject, evaluation: JsonObject, run: LogRun, started_at: dt.datetime, group: SourceGroup,
+    header: JsonObject,
+    evaluation: JsonObject,
+    run: LogRun,
+    started_at: dt.datetime,
+    group: SourceGroup,
     faults: list[Fault],
-) -> JsonObject:  # fmt: skip
+) -> JsonObject:
     plan, error = as_object(header.get("plan")), as_object(header.get("error"))
     provider, _, rest = run.model.partition("/")
     status = header.get("status")
@@ -90,8 +118,9 @@ def _row(
                 "config": as_object(evaluation.get("config")),
             }
         ),
-        "environment": canonical_json({"packages": as_object(evaluation.get("packages")),
-                                       "sandbox": evaluation.get("sandbox")}),
+        "environment": canonical_json(
+            {"packages": as_object(evaluation.get("packages")), "sandbox": evaluation.get("sandbox")}
+        ),
         "fingerprint": _fingerprint(evaluation, plan),
         "code_version": _code_version(as_object(evaluation.get("revision"))),
         "tags": _tags(header, evaluation),
@@ -99,7 +128,7 @@ def _row(
         "status": _STATUSES.get(status, "started") if isinstance(status, str) else "started",
         "error_message": as_text(error.get("message")),
         "expected_sample_count": _expected_samples(header, evaluation, faults),
-    }  # fmt: skip
+    }
 
 
 def _sampling(evaluation: JsonObject, plan: JsonObject) -> JsonObject:
@@ -128,7 +157,7 @@ def _fingerprint(evaluation: JsonObject, plan: JsonObject) -> JsonObject:
     }
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     return text_digest(canonical_json(value))
 
 

@@ -6,15 +6,28 @@ Long texts stand in a log as `attachment://<hash>`; they are put back here, in t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.runs.importers.frames import OutputRow, TokenRow, TopToken
-from pipelines.runs.importers.inspect_runs import LogRun
 from pipelines.runs.records import (
-    Fault, JsonObject, as_index, as_instant, as_list, as_number, as_object, as_text, as_count, canonical_json,
-)  # fmt: skip
+    Fault,
+    JsonObject,
+    as_bytes,
+    as_count,
+    as_index,
+    as_instant,
+    as_list,
+    as_number,
+    as_object,
+    as_text,
+    canonical_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipelines.runs.importers.inspect_runs import LogRun
 
 _ATTACHMENT = re.compile(r"attachment://([0-9a-f]{32})")
 # Correct, incorrect, partial, no answer: the values that Inspect's own scorers write.
@@ -61,7 +74,9 @@ def read_sample(value: JsonObject, run: LogRun, faults: list[Fault]) -> Sample |
         time_to_first_token_ms=None,
         scores=list(_scores(as_object(value.get("scores")), faults)),
         tags=(),
-        error_message=as_text(error.get("message")) or as_text(output.get("error")) or as_text(value.get("error") or None),
+        error_message=as_text(error.get("message"))
+        or as_text(output.get("error"))
+        or as_text(value.get("error") or None),
         started_at=as_instant(value.get("started_at") or None, "started_at", faults),
     )
     return Sample(output=row, tokens=_tokens(as_object(choice.get("logprobs")), faults))
@@ -86,12 +101,14 @@ def _latency_ms(value: JsonObject, output: JsonObject, faults: list[Fault]) -> f
 def _usage(value: JsonObject, output: JsonObject, model: str) -> JsonObject:
     """Tokens of the judged model over all its calls, without those of models that graded."""
     used = as_object(value.get("model_usage"))
-    return as_object(used.get(model)) or (as_object(next(iter(used.values()))) if len(used) == 1 else {}) or as_object(
-        output.get("usage")
+    return (
+        as_object(used.get(model))
+        or (as_object(next(iter(used.values()))) if len(used) == 1 else {})
+        or as_object(output.get("usage"))
     )
 
 
-def _prompt(given: Any) -> str | None:
+def _prompt(given: object) -> str | None:
     """Text as it is; a single message by its content; a conversation with its roles."""
     if not isinstance(given, list):
         return as_text(given)
@@ -101,7 +118,7 @@ def _prompt(given: Any) -> str | None:
     return "\n\n".join(f"[{as_text(message.get('role'))}]\n{_content(message.get('content'))}" for message in messages)
 
 
-def _content(given: Any) -> str | None:
+def _content(given: object) -> str | None:
     """Text parts of a message; parts of other kinds by their kind."""
     if not isinstance(given, list):
         return as_text(given)
@@ -109,7 +126,7 @@ def _content(given: Any) -> str | None:
     return "\n".join(as_text(part.get("text")) or f"({as_text(part.get('type'))})" for part in parts)
 
 
-def _reference(target: Any) -> str | None:
+def _reference(target: object) -> str | None:
     if isinstance(target, list):
         return as_text(target[0]) if len(target) == 1 else canonical_json(target)
     return as_text(target)
@@ -126,7 +143,7 @@ def _scores(scores: JsonObject, faults: list[Fault]) -> Iterator[tuple[str, floa
         yield from _flat(scorer, _current(as_object(score)), faults)
 
 
-def _current(score: JsonObject) -> Any:
+def _current(score: JsonObject) -> object:
     """The value after the last human edit that changed it."""
     value = score.get("value")
     for edit in as_list(score.get("history")):
@@ -135,7 +152,7 @@ def _current(score: JsonObject) -> Any:
     return value
 
 
-def _flat(name: str, value: Any, faults: list[Fault]) -> Iterator[tuple[str, float]]:
+def _flat(name: str, value: object, faults: list[Fault]) -> Iterator[tuple[str, float]]:
     """A number, or one for each key or place of a composite value, named `scorer.key`."""
     if isinstance(value, dict):
         for key, item in value.items():
@@ -149,7 +166,7 @@ def _flat(name: str, value: Any, faults: list[Fault]) -> Iterator[tuple[str, flo
         yield name, number
 
 
-def _graded(name: str, value: Any, faults: list[Fault]) -> float | None:
+def _graded(name: str, value: object, faults: list[Fault]) -> float | None:
     """A number; words that are none are labels, not measurements, and stay in the raw record."""
     if isinstance(value, str):
         ignored: list[Fault] = []
@@ -167,7 +184,7 @@ def _token(item: JsonObject, index: int, faults: list[Fault]) -> TokenRow:
     return TokenRow(
         token_id=None,
         token=as_text(item.get("token")) or "",
-        bytes=_bytes(item.get("bytes"), place, faults),
+        bytes=as_bytes(item.get("bytes"), f"{place}.bytes", faults),
         logprob=as_number(item.get("logprob"), f"{place}.logprob", faults),
         top_k=None if tops is None else list(_tops(as_list(tops), place, faults)),
     )
@@ -179,13 +196,3 @@ def _tops(items: list[Any], place: str, faults: list[Fault]) -> Iterator[TopToke
         logprob = as_number(top.get("logprob"), f"{place}.top_logprobs", faults)
         if logprob is not None:
             yield TopToken(None, as_text(top.get("token")) or "", logprob)
-
-
-def _bytes(value: Any, place: str, faults: list[Fault]) -> bytes | None:
-    if value is None:
-        return None
-    try:
-        return bytes(as_list(value))
-    except (TypeError, ValueError):
-        faults.append(Fault(f"{place}.bytes: bytes", f"{place}.bytes must be whole numbers from 0 to 255."))
-        return None

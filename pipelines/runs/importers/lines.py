@@ -5,17 +5,19 @@ What belongs here: the loop that the line formats share. What a record means is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-from pipelines.runs.importers.frames import BatchBuilder
 from pipelines.runs.records import Fault, JsonObject, RecordError, parse_object
 from pipelines.runs.redaction import redact_lines
 from pipelines.runs.sources import Limits, SourceError, read_lines, read_pieces
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-@dataclass(frozen=True, slots=True)
-class LineRecord:
+    from pipelines.runs.importers.frames import BatchBuilder
+
+
+class LineRecord(NamedTuple):
     """A line that is a JSON object; `raw` is redacted and `value` was read from it."""
 
     index: int

@@ -1,7 +1,7 @@
 """lm-evaluation-harness: `results_<date_id>.json` and `samples_<task>_<date_id>.jsonl` (measured with 0.4.13).
 
 Files of one folder with one date id are one invocation; each task of it is a run whose suite is the task. What a
-run is called and from what is `lm_eval_runs.py`; here is reading, and what a sample row says.
+run is called and from what is `lm_eval_runs.py`, what a row says is `lm_eval_samples.py`; here is reading.
 
 Sample rows are one per document *and filter*. With one filter a row is an output; with several, the rows of a
 document become one output whose scores are named `metric,filter`.
@@ -10,31 +10,35 @@ document become one output whose scores are named `metric,filter`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.runs.importers.frames import BatchBuilder, ImportBatch, OutputRow
 from pipelines.runs.importers.lines import LineRecord, read_records
 from pipelines.runs.importers.lm_eval_runs import TaskRun, file_names, read_invocation
-from pipelines.runs.importers.protocol import SourceGroup
+from pipelines.runs.importers.lm_eval_samples import read_answers, read_scores
 from pipelines.runs.records import (
-    SHAPE_ERRORS, Fault, JsonObject, RecordError, as_list, as_number, as_text, parse_object,
-)  # fmt: skip
+    SHAPE_ERRORS,
+    Fault,
+    JsonObject,
+    RecordError,
+    as_text,
+    parse_object,
+)
 from pipelines.runs.redaction import redact
 from pipelines.runs.sources import FileHead, Limits, SourceError, SourceFile, read_head, read_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from pipelines.runs.importers.protocol import SourceGroup
 
 _RESULTS_START = re.compile(rb'^\s*\{\s*"results"\s*:\s*\{\s*(?:\}|"(?:[^"\\]|\\.)*+"\s*:\s*\{)')
 _RESULTS_SIGNS = (b'"alias"', b',none"', b'"n-shot"', b'"lm_eval_version"', b'"task_hashes"')
 _RESULTS_KEYS = frozenset({"configs", "higher_is_better", "lm_eval_version", "n-shot", "task_hashes", "versions"})
 _SAMPLE_SIGNS = frozenset({"arguments", "resps", "filtered_resps"})
 _FILTER = re.compile(rb'"filter"\s*:\s*"((?:[^"\\]|\\.)*+)"')
-# Keys of a sample row that are not metrics, for versions that did not list the metrics.
-_PLAIN_KEYS = frozenset(
-    {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash",
-     "target_hash"}
-)  # fmt: skip
 
 
 class LmEvalImporter:
@@ -55,7 +59,7 @@ class LmEvalImporter:
         date_id = file_names(file.path.name).date_id
         return f"{file.path.parent}\x1f{date_id}" if date_id else file.sha256
 
-    def companions(self, path: Path) -> list[Path]:
+    def companions(self, path: Path, /) -> list[Path]:
         """Files of the same invocation beside `path`."""
         date_id = file_names(path.name).date_id
         if not date_id:
@@ -168,91 +172,26 @@ def _take(record: LineRecord, sample_id: str | None, reading: _Reading, builder:
         record.faults.append(Fault("duplicate", f"Document {sample_id} came before; the first row counts."))
         return
     reading.seen.add(identity)
-    scores = _scores(record.value, record.faults)
+    scores = read_scores(record.value, record.faults)
     if reading.scores_of is not None:
         if sample_id in reading.emitted:
             return
         reading.emitted.add(sample_id)
         scores = reading.scores_of[sample_id]
-    builder.outputs.extend(_outputs(record.value, sample_id, scores, reading.task))
+    _add_outputs(builder, record.value, sample_id, scores, reading.task)
 
 
-def _outputs(
-    value: JsonObject, sample_id: str, scores: list[tuple[str, float]], task: TaskRun
-) -> Iterator[OutputRow]:
-    prompt, output, reference, repeats = _answers(value)
-    for repeat_index, answer in enumerate([output, *repeats]):
-        yield OutputRow(
-            task.run_id, sample_id, repeat_index, task.run_date, prompt, answer, reference, "ok", None, None, None,
-            None, None, scores if repeat_index == 0 else (), (), None, None,
-        )  # fmt: skip
-
-
-def _answers(value: JsonObject) -> tuple[str | None, str | None, str | None, list[str | None]]:
-    """Prompt, first answer, reference, and the answers of further repeats (their scores are in the first)."""
-    requests = [_request(item) for item in _request_list(value.get("arguments"))]
-    prompt = as_text(requests[0][0]) if requests else None
-    target = as_text(value.get("target"))
-    responses = as_list(value.get("resps"))
-    continuations = [request[1] for request in requests]
-    if continuations and all(isinstance(item, str) for item in continuations):
-        return prompt, _chosen(continuations, responses), _choice_text(target, continuations), []
-    answers = as_list(responses[0]) if responses and isinstance(responses[0], list) else responses[:1]
-    texts = [as_text(answer) for answer in answers]
-    if continuations and continuations[0] is None:
-        # Rolling log-likelihood: the response is a number about the prompt, nothing was answered.
-        texts = []
-    return prompt, texts[0] if texts else None, target, texts[1:]
-
-
-def _request_list(arguments: Any) -> list[Any]:
-    return list(arguments.values()) if isinstance(arguments, dict) else as_list(arguments)
-
-
-def _request(item: Any) -> tuple[Any, Any]:
-    """Prompt and second argument: generation settings, a continuation, or None. Old versions wrote lists."""
-    if isinstance(item, dict):
-        return item.get("arg_0"), item.get("arg_1")
-    parts = as_list(item)
-    return parts[0] if parts else None, parts[1] if len(parts) > 1 else None
-
-
-def _chosen(continuations: list[str], responses: list[Any]) -> str | None:
-    """The continuation with the highest log-probability; the first of equal ones, as argmax has it."""
-    logprobs = [_choice_logprob(response) for response in responses[: len(continuations)]]
-    known = [(logprob, -index) for index, logprob in enumerate(logprobs) if logprob is not None]
-    return continuations[-max(known)[1]] if known else None
-
-
-def _choice_logprob(response: Any) -> float | None:
-    """`[["-0.1", "False"]]`: numbers are written as text."""
-    pair = as_list(response)
-    while pair and isinstance(pair[0], list):
-        pair = pair[0]
-    return as_number(pair[0], "resps", []) if pair else None
-
-
-def _choice_text(target: str | None, continuations: list[str]) -> str | None:
-    """The text of the right choice, so that it can be read beside the chosen one; targets are written as indexes."""
-    is_index = target is not None and len(continuations) > 1 and target.isascii() and target.isdigit()
-    if target is None or not is_index or int(target) >= len(continuations):
-        return target
-    return continuations[int(target)]
-
-
-def _scores(value: JsonObject, faults: list[Fault]) -> list[tuple[str, float]]:
-    """Scores of a row. Lists and objects are parts of a corpus metric, no score of one document: they stay raw."""
-    listed = value.get("metrics")
-    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else value.keys() - _PLAIN_KEYS
-    scores = []
-    for name in sorted(names) if listed is None else dict.fromkeys(names):
-        given = value.get(name)
-        if given is None or isinstance(given, list | dict) or (listed is None and isinstance(given, str)):
-            continue
-        number = given if type(given) is float and given - given == 0 else as_number(given, name, faults)
-        if number is not None:
-            scores.append((name, number))
-    return scores
+def _add_outputs(
+    builder: BatchBuilder, value: JsonObject, sample_id: str, scores: Sequence[tuple[str, float]], task: TaskRun
+) -> None:
+    prompt, output, reference, repeats = read_answers(value)
+    row = OutputRow(
+        task.run_id, sample_id, 0, task.run_date, prompt, output, reference, "ok", None, None, None, None, None, scores,
+        (), None, None,
+    )  # fmt: skip
+    builder.outputs.append(row)
+    for repeat_index, answer in enumerate(repeats, start=1):
+        builder.outputs.append(row._replace(repeat_index=repeat_index, output=answer, scores=()))
 
 
 def _filters_in(file: SourceFile, limits: Limits) -> frozenset[str]:
@@ -269,24 +208,32 @@ def _filters_in(file: SourceFile, limits: Limits) -> frozenset[str]:
     return frozenset(name.decode("utf-8", "replace") for name in found)
 
 
-def _scores_of_documents(file: SourceFile, limits: Limits) -> dict[str, list[tuple[str, float]]]:
-    """Scores of every document over its filters; the one thing that is held for a whole file with several filters."""
-    collected: dict[str, dict[str, float]] = {}
+def _scores_of_documents(file: SourceFile, limits: Limits) -> dict[str, list[tuple[str, float]]] | None:
+    """Scores of every document over its filters, or None if the rows have only one filter after all.
+
+    The one thing that is held for a whole file: the rows of a document are far apart, a filter's rows come together.
+    """
+    collected: dict[str, dict[tuple[str, str], float]] = {}
+    filters: set[str] = set()
     for record in read_records(BatchBuilder(file=file), limits=limits):
         sample_id = as_text(record.value.get("doc_id"))
         if sample_id is None:
             continue
         row_filter = as_text(record.value.get("filter")) or "none"
+        filters.add(row_filter)
         scores = collected.setdefault(sample_id, {})
         for name, number in _scores_or_none(record.value):
-            scores.setdefault(name if row_filter == "none" else f"{name},{row_filter}", number)
-    return {sample_id: list(scores.items()) for sample_id, scores in collected.items()}
+            scores.setdefault((name, row_filter), number)
+    if len(filters) <= 1:
+        return None
+    return {
+        sample_id: [(name if of == "none" else f"{name},{of}", number) for (name, of), number in scores.items()]
+        for sample_id, scores in collected.items()
+    }
 
 
 def _scores_or_none(value: JsonObject) -> list[tuple[str, float]]:
     try:
-        return _scores(value, [])
+        return read_scores(value, [])
     except SHAPE_ERRORS:
         return []
-
-

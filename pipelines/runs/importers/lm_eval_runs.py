@@ -8,15 +8,24 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lake.identity import derived_id, json_digest, text_digest
 from pipelines.runs.importers.frames import MetricRow
-from pipelines.runs.importers.protocol import SourceGroup
 from pipelines.runs.records import (
-    Fault, JsonObject, as_count, as_instant, as_number, as_object, as_text, canonical_json,
-)  # fmt: skip
-from pipelines.runs.sources import SourceFile
+    Fault,
+    JsonObject,
+    as_count,
+    as_instant,
+    as_number,
+    as_object,
+    as_text,
+    canonical_json,
+)
+
+if TYPE_CHECKING:
+    from pipelines.runs.importers.protocol import SourceGroup
+    from pipelines.runs.sources import SourceFile
 
 _DATE_ID = r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(?:\.\d+)?"
 _NAME = re.compile(rf"^(?:samples_(?P<task>.+)|results|.+)_(?P<date_id>{_DATE_ID})\.jsonl?(?:\.gz)?$")
@@ -25,17 +34,41 @@ _RANDOM_NAME = re.compile(r"^[0-9a-z]{8}$")
 _MODEL_KEYS = ("pretrained", "model", "path", "engine", "peft", "delta")
 _GPU = re.compile(r"GPU \d+: ([^\n]+)")
 _ENGINES = {
-    "hf": "transformers", "hf-auto": "transformers", "hf-multimodal": "transformers", "vllm": "vllm",
-    "vllm-vlm": "vllm", "sglang": "sglang", "gguf": "llama.cpp", "ggml": "llama.cpp", "openvino": "openvino",
-}  # fmt: skip
+    "hf": "transformers",
+    "hf-auto": "transformers",
+    "hf-multimodal": "transformers",
+    "vllm": "vllm",
+    "vllm-vlm": "vllm",
+    "sglang": "sglang",
+    "gguf": "llama.cpp",
+    "ggml": "llama.cpp",
+    "openvino": "openvino",
+}
+# Beyond thirty years a duration is a mistake, and beyond the calendar it cannot be added.
+_LONGEST_SECONDS = 1e9
 _PROMPT_KEYS = (
-    "description", "doc_to_text", "doc_to_choice", "fewshot_config", "fewshot_delimiter", "gen_prefix", "num_fewshot",
-    "target_delimiter", "use_prompt",
-)  # fmt: skip
+    "description",
+    "doc_to_text",
+    "doc_to_choice",
+    "fewshot_config",
+    "fewshot_delimiter",
+    "gen_prefix",
+    "num_fewshot",
+    "target_delimiter",
+    "use_prompt",
+)
 _SUITE_KEYS = (
-    "dataset_name", "dataset_path", "doc_to_target", "fewshot_split", "metric_list", "output_type", "process_docs",
-    "task", "test_split", "validation_split",
-)  # fmt: skip
+    "dataset_name",
+    "dataset_path",
+    "doc_to_target",
+    "fewshot_split",
+    "metric_list",
+    "output_type",
+    "process_docs",
+    "task",
+    "test_split",
+    "validation_split",
+)
 _ENVIRONMENT_KEYS = ("pretty_env_info", "transformers_version", "lm_eval_version", "upper_git_hash")
 
 
@@ -138,16 +171,21 @@ def _row(
         "model": _model(header, config, file),
         "engine": engine,
         "engine_version": _version(header, engine),
-        "parameters": canonical_json({"config": config, "task": _picked(task, ("generation_kwargs", "num_fewshot",
-                                     "repeats"))}) if header else None,
+        "parameters": canonical_json(
+            {"config": config, "task": _picked(task, ("generation_kwargs", "num_fewshot", "repeats"))}
+        )
+        if header
+        else None,
         "environment": canonical_json(_picked(header, _ENVIRONMENT_KEYS)) if header else None,
         "fingerprint": _fingerprint(header, config, task, run),
         "code_version": {"commit": as_text(header.get("git_hash"))},
         "started_at": started_at,
-        "ended_at": started_at + dt.timedelta(seconds=seconds) if seconds is not None and 0 <= seconds < 1e9 else None,
+        "ended_at": started_at + dt.timedelta(seconds=seconds)
+        if seconds is not None and 0 <= seconds < _LONGEST_SECONDS
+        else None,
         "status": "success" if header else "started",
         "expected_sample_count": as_count(effective, "n-samples.effective", run.faults),
-    }  # fmt: skip
+    }
 
 
 def _model(header: JsonObject, config: JsonObject, file: SourceFile) -> str:
@@ -160,7 +198,7 @@ def _model(header: JsonObject, config: JsonObject, file: SourceFile) -> str:
     return named or fallback or name or file.path.parent.name or "unknown"
 
 
-def _arguments(value: Any) -> JsonObject:
+def _arguments(value: object) -> JsonObject:
     """`a=1,b=2` or an object."""
     if isinstance(value, str):
         return dict(part.split("=", 1) for part in value.split(",") if "=" in part)

@@ -5,14 +5,17 @@ A format is one module with one class that keeps this protocol; the list of them
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lake.identity import text_digest
-from pipelines.runs.importers.frames import ImportBatch
-from pipelines.runs.sources import FileHead, Limits, SourceFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pipelines.runs.importers.frames import ImportBatch
+    from pipelines.runs.sources import FileHead, Limits, SourceFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class Importer(Protocol):
     def group_key(self, file: SourceFile) -> str:
         """Files with the same key are read together."""
 
-    def companions(self, path: Path) -> list[Path]:
+    def companions(self, path: Path, /) -> list[Path]:
         """Files beside `path` that belong to the same group, for when only one of them was named."""
 
     def read(self, group: SourceGroup, *, limits: Limits) -> Iterator[ImportBatch]:
