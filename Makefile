@@ -15,9 +15,9 @@ help: ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): about three minutes and 3 GB, once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r constraints.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 nightly: $(STAMP) ## run the main job on the embedded models and print what came out
@@ -52,8 +52,8 @@ bench: $(STAMP) ## measure, as ratios against named peers
 
 lock: ## resolve the newest allowed versions into constraints.txt
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	@.venv-lock/bin/python -m pip install --quiet torch -c constraints.txt
-	@.venv-lock/bin/python -m pip install --quiet -e '.[local,dev]' hatchling
+	@.venv-lock/bin/python -m pip install -qq torch -c constraints.txt
+	@.venv-lock/bin/python -m pip install -qq -e '.[local,dev]'
 	@( echo '# Every version, transitive ones too, that the project is tested with. Made by `make lock`.'; \
 	   .venv-lock/bin/python -m pip freeze --exclude-editable --exclude llama-cpp-python --exclude llm \
 	   | sed -E 's/^torch==([0-9.]+).*/torch==\1/' ) > constraints.txt

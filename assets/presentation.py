@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 
+import dagster as dg
 import polars as pl
 
+from pipelines.evidence.policy import Gate
 from pipelines.evidence.render import escape_markdown
 from pipelines.runs.imports import ImportResult
 from pipelines.runs.suite_runs import SuiteRunResult
@@ -131,3 +133,32 @@ def contract_table(results: pl.DataFrame) -> str:
             for row in ordered.iter_rows(named=True)
         ),
     )
+
+
+def gate_check(gate: Gate, verdicts: pl.DataFrame, asset: dg.AssetKey) -> dg.AssetCheckResult:
+    """The Dagster view of a gate: passed only if every comparison passed; undecided ones warn, failures may block."""
+    own = verdicts.filter(pl.col("gate") == gate.name)
+    counts = own["verdict"].value_counts(sort=True)
+    has_failed = (own["verdict"] == "fail").any()
+    return dg.AssetCheckResult(
+        check_name=gate.name,
+        asset_key=asset,
+        passed=own.height > 0 and bool((own["verdict"] == "pass").all()),
+        severity=dg.AssetCheckSeverity.ERROR
+        if has_failed and gate.severity == "block"
+        else dg.AssetCheckSeverity.WARN,
+        description=", ".join(f"{count} {verdict}" for verdict, count in counts.iter_rows()) or "nothing was compared",
+        metadata={
+            "verdicts": dg.MetadataValue.md(gate_table(own)),
+            "margin": gate.margin,
+            "comparisons": own.height,
+            **_telling_effect(own),
+        },
+    )
+
+
+def _telling_effect(own: pl.DataFrame) -> dict[str, float]:
+    """Dagster plots numeric metadata over time; the effect of a failed comparison is worth plotting before others."""
+    known = own.filter(pl.col("effect").is_not_null())
+    worst_first = known.sort((pl.col("verdict") != "fail"), "comparison_id")
+    return {"effect": float(worst_first["effect"][0])} if known.height else {}

@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, WriterProperties
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+)
 from deltalake import write_deltalake as write_delta
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -39,15 +46,9 @@ NO_VERSION = -1
 # Twenty tries with jitter up to two seconds outlast eight writers that commit to one table without pause.
 MAX_TRIES = 20
 MAX_WAIT_SECONDS = 2.0
-# More values than this in one IN list plan slower than a range over the same column.
-MAX_LISTED_KEYS = 500
 REJECTS = "bronze.rejects"
 CURSORS = "silver.cursors"
 PINS = "silver.pins"
-
-_WRITER = WriterProperties(compression="ZSTD", compression_level=1)
-# Expired log entries go in maintenance, which knows the pins; a commit must never remove history.
-_HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ class Lake:
         handle = self.handle(table, at=at)
         if handle is None:
             return contract.empty().select(names)
-        return _scan(handle, contract, names, sql_predicate(where) if where else None)
+        return scan(handle, contract, names, sql_predicate(where) if where else None)
 
     def changes(self, table: str, since: int, *, until: int | None = None) -> pl.DataFrame:
         """Change-feed rows of the versions after `since` up to `until` (newest when None).
@@ -153,13 +154,13 @@ class Lake:
             )
         try:
             feed = pl.DataFrame(handle.load_cdf(starting_version=max(since + 1, 0), ending_version=last).read_all())
-        except (DeltaError, OSError) as error:
+        except Exception as error:  # a file that is gone surfaces as a bare Exception from the Arrow stream
             raise UserError(
                 f"The change feed of {table} after version {since} cannot be read any more ({error}). "
                 f"Rebuild the consumer from the whole table and set its cursor to {newest}."
             ) from error
         return feed.select(
-            *(_conformed(feed, name, dtype) for name, dtype in contract.dtypes.items()),
+            *(conformed(feed, name, dtype) for name, dtype in contract.dtypes.items()),
             "_change_type",
             pl.col("_commit_version").cast(pl.Int64),
         )
@@ -194,11 +195,11 @@ class Lake:
                 return 0
             write_delta(
                 handle,
-                rows,
+                in_pieces(rows),
                 mode="append",
-                writer_properties=_WRITER,
+                writer_properties=writer_properties(contract),
                 commit_properties=CommitProperties(app_transactions=[Transaction(_app(token), 1) for token in landing]),
-                post_commithook_properties=_HOOKS,
+                post_commithook_properties=HOOKS,
             )
             return rows.height
 
@@ -220,14 +221,14 @@ class Lake:
         good, rejected = self._admit(contract, rows, source_uri)
 
         def attempt(handle: DeltaTable) -> int:
-            standing = _rows_of_keys(handle, contract, good)
-            changed = _changed_rows(contract, good, standing)
+            standing = rows_of_keys(handle, contract, good)
+            changed = changed_rows(contract, good, standing)
             if changed.is_empty():
                 return 0
             if changed.join(standing, on=contract.key, how="semi").is_empty():
-                _append_alone(handle, _ordered(contract, changed))
+                append_alone(handle, contract, ordered(contract, changed))
             else:
-                _merge(handle, contract, _ordered(contract, changed))
+                merge_rows(handle, contract, ordered(contract, changed))
             return changed.height
 
         written, version = self._commit(contract, "upsert", attempt)
@@ -247,20 +248,20 @@ class Lake:
 
         def attempt(handle: DeltaTable) -> int:
             predicate = sql_predicate(where)
-            standing = _scan(handle, contract, list(contract.dtypes), predicate)
-            if standing.height == good.height and _changed_rows(contract, good, standing).is_empty():
+            standing = scan(handle, contract, list(contract.dtypes), predicate)
+            if standing.height == good.height and changed_rows(contract, good, standing).is_empty():
                 return 0
             if good.is_empty():
-                handle.delete(predicate, commit_properties=_exclusive(), post_commithook_properties=_HOOKS)
+                handle.delete(predicate, commit_properties=exclusive(), post_commithook_properties=HOOKS)
                 return 0
             write_delta(
                 handle,
-                _ordered(contract, good),
+                in_pieces(ordered(contract, good)),
                 mode="overwrite",
                 predicate=predicate,
-                writer_properties=_WRITER,
-                commit_properties=_exclusive(),
-                post_commithook_properties=_HOOKS,
+                writer_properties=writer_properties(contract),
+                commit_properties=exclusive(),
+                post_commithook_properties=HOOKS,
             )
             return good.height
 
@@ -272,10 +273,10 @@ class Lake:
     def remove(self, table: str, keys: pl.DataFrame) -> WriteResult:
         """Delete the rows with these keys (a frame of the key columns); absent keys are no error."""
         contract = _keyed(contract_of(table))
-        wanted = keys.select(contract.key).unique().cast({name: contract.dtypes[name] for name in contract.key})
+        wanted = keys.select(pl.col(name).cast(contract.dtypes[name]) for name in contract.key).drop_nulls().unique()
 
         def attempt(handle: DeltaTable) -> int:
-            standing = _rows_of_keys(handle, contract, wanted, columns=contract.key)
+            standing = rows_of_keys(handle, contract, wanted, columns=contract.key)
             if standing.is_empty():
                 return 0
             source = standing.select(contract.key)
@@ -291,13 +292,13 @@ class Lake:
         good, _ = self._admit(contract, rows, "")
 
         def attempt(handle: DeltaTable) -> int:
-            standing = _rows_of_keys(handle, contract, good)
+            standing = rows_of_keys(handle, contract, good)
             if not expected(standing):
                 return 0
             if standing.is_empty():
-                _append_alone(handle, good)
+                append_alone(handle, contract, good)
             else:
-                _merge(handle, contract, good)
+                merge_rows(handle, contract, good)
             return good.height
 
         written, _ = self._commit(contract, "compare_and_upsert", attempt)
@@ -344,8 +345,8 @@ class Lake:
         """Release every version that `holder` pinned."""
         self.replace(PINS, contract_of(PINS).empty(), where={"holder": holder})
 
-    def maintain(self, table: str, *, retention_hours: int = 168) -> MaintenanceResult:
-        """Compact, checkpoint and vacuum one table; see `lake.maintenance.maintain`."""
+    def maintain(self, table: str, *, retention_hours: int = 168) -> MaintenanceResult | None:
+        """Compact, checkpoint and vacuum one table; see `lake.maintenance.maintain`. None if it does not exist."""
         from lake.maintenance import maintain
 
         return maintain(self, table, retention_hours=retention_hours)
@@ -370,7 +371,7 @@ class Lake:
                     partition_by=list(contract.partition_by) or None,
                     name=contract.address,
                     description=contract.grain,
-                    configuration=_configuration(contract),
+                    configuration=table_configuration(contract),
                     storage_options=self.storage_options or None,
                 )
             except (CommitFailedError, DeltaError):
@@ -378,7 +379,7 @@ class Lake:
                 handle = self._open_existing(contract)
                 if handle is None:
                     raise
-        _add_new_columns(handle, contract)
+        add_new_columns(handle, contract)
         return handle
 
     def _open_existing(self, contract: TableContract) -> DeltaTable | None:
@@ -419,32 +420,6 @@ class Lake:
             ) from error
 
 
-def recorded_rows(handle: DeltaTable) -> int:
-    """Rows of a handle's version, summed from the log's statistics."""
-    actions = pl.DataFrame(handle.get_add_actions(flatten=True))
-    return 0 if actions.is_empty() else int(actions["num_records"].sum())
-
-
-def _configuration(contract: TableContract) -> dict[str, str]:
-    indexed = dict.fromkeys((*contract.partition_by, *contract.key, *contract.sort_by))
-    return {
-        "delta.enableChangeDataFeed": "true",
-        # Statistics on the columns that are looked up by; statistics on long texts cost and never prune.
-        "delta.dataSkippingStatsColumns": ",".join(name for name in indexed if name not in contract.partition_by),
-        "delta.checkpointInterval": "50",
-    }
-
-
-def _add_new_columns(handle: DeltaTable, contract: TableContract) -> None:
-    known = {field.name for field in handle.schema().fields}
-    missing = [field for field in contract.arrow_schema if field.name not in known]
-    if missing:
-        from deltalake import Schema
-
-        new = contract.arrow_schema.empty_table().select([field.name for field in missing]).schema
-        handle.alter.add_columns(list(Schema.from_arrow(new).fields))
-
-
 def _keyed(contract: TableContract) -> TableContract:
     if contract.is_append_only:
         raise UserError(f"{contract.address} is append only.")
@@ -453,95 +428,3 @@ def _keyed(contract: TableContract) -> TableContract:
 
 def _app(token: str) -> str:
     return f"benchlake:{token}"
-
-
-def _exclusive() -> CommitProperties:
-    """Fail rather than rebase when another commit came first; the caller recomputes on a fresh handle."""
-    return CommitProperties(max_commit_retries=0)
-
-
-def _scan(handle: DeltaTable, contract: TableContract, columns: Sequence[str], predicate: str | None) -> pl.DataFrame:
-    stored = {field.name for field in handle.schema().fields}
-    frame = pl.DataFrame(
-        handle.scan(columns=[name for name in columns if name in stored], predicate=predicate).read_all()
-    )
-    return frame.select(_conformed(frame, name, contract.dtypes[name]) for name in columns)
-
-
-def _conformed(frame: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Expr:
-    """The column in its contract type; null where an older version of the table lacks it."""
-    if name not in frame.columns:
-        return pl.lit(None, dtype=dtype).alias(name)
-    return pl.col(name) if frame.schema[name] == dtype else pl.col(name).cast(dtype)
-
-
-def _ordered(contract: TableContract, rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.sort(contract.sort_by) if contract.sort_by else rows
-
-
-def _rows_of_keys(
-    handle: DeltaTable, contract: TableContract, keys: pl.DataFrame, *, columns: Sequence[str] | None = None
-) -> pl.DataFrame:
-    """Standing rows whose key occurs in `keys`, found through partitions and statistics of the first key column."""
-    names = list(columns) if columns is not None else list(contract.dtypes)
-    if keys.is_empty():
-        return contract.empty().select(names)
-    found = _scan(handle, contract, names, _key_predicate(contract, keys))
-    return found.join(keys.select(contract.key), on=contract.key, how="semi")
-
-
-def _key_predicate(contract: TableContract, keys: pl.DataFrame, *, alias: str = "") -> str:
-    where: dict[str, list[str]] = {
-        name: keys[name].unique().sort().to_list() for name in contract.partition_by if name in keys.columns
-    }
-    first = contract.key[0]
-    values = keys[first].unique().sort()
-    if values.len() <= MAX_LISTED_KEYS:
-        return sql_predicate({**where, first: values.to_list()}, alias=alias)
-    column = f"{alias}.{first}" if alias else first
-    bounds = f"{column} BETWEEN {sql_literal(values[0])} AND {sql_literal(values[-1])}"
-    return f"{sql_predicate(where, alias=alias)} AND {bounds}" if where else bounds
-
-
-def _changed_rows(contract: TableContract, rows: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
-    """Rows that are new, or differ from the standing row of their key in any column."""
-    if standing.is_empty() or rows.is_empty():
-        return rows
-    others = [name for name in contract.dtypes if name not in contract.key]
-    beside = rows.join(
-        standing.with_columns(__stands=pl.lit(value=True)), on=contract.key, how="left", suffix="__standing"
-    )
-    is_equal = pl.all_horizontal(
-        pl.col("__stands").fill_null(value=False),
-        *(pl.col(name).eq_missing(pl.col(f"{name}__standing")) for name in others),
-    )
-    return beside.filter(~is_equal).select(list(contract.dtypes))
-
-
-def _append_alone(handle: DeltaTable, rows: pl.DataFrame) -> None:
-    """Append, but fail if anybody committed since the handle was opened: they may have inserted the same keys."""
-    write_delta(
-        handle,
-        rows,
-        mode="append",
-        writer_properties=_WRITER,
-        commit_properties=_exclusive(),
-        post_commithook_properties=_HOOKS,
-    )
-
-
-def _merge(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame) -> None:
-    _merger(handle, contract, rows).when_matched_update_all().when_not_matched_insert_all().execute()
-
-
-def _merger(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame):  # type: ignore[no-untyped-def]  # TableMerger is not exported
-    on_key = " AND ".join(f"target.{name} = source.{name}" for name in contract.key)
-    return handle.merge(
-        rows,
-        predicate=f"{on_key} AND {_key_predicate(contract, rows, alias='target')}",
-        source_alias="source",
-        target_alias="target",
-        writer_properties=_WRITER,
-        commit_properties=_exclusive(),
-        post_commithook_properties=_HOOKS,
-    )

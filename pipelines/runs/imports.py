@@ -92,7 +92,8 @@ class ImportPlan:
 def find_candidates(paths: Iterable[str | Path], *, root: str | Path | None) -> Iterator[Candidate | Refusal]:
     """Files behind `paths`, folders with all below them.
 
-    Without `root`, a folder is its own root, so that a link in it cannot lead out; a file that is named was meant.
+    Without `root`, a folder is its own root, so that a link in it cannot lead out; a file that is named was meant. With
+    a named file come those beside it that belong to the same invocation, so that a part is never taken for all.
     """
     fixed = Path(root).expanduser().resolve() if root is not None else None
     for given in paths:
@@ -106,7 +107,8 @@ def find_candidates(paths: Iterable[str | Path], *, root: str | Path | None) -> 
                 continue
             yield from (Candidate(found, inside) for found in walk_files(path))
         else:
-            yield Candidate(path, fixed or path.resolve().parent)
+            inside = fixed or path.resolve().parent
+            yield from (Candidate(found, inside) for found in (path, *_companions(path)))
 
 
 def identify_files(candidates: Iterable[Candidate | Refusal], *, limits: Limits) -> Iterator[SourceFile | Refusal]:
@@ -155,20 +157,6 @@ def plan_import(
         plan.unchanged_files += len(members) - len(group.files)
         plan.groups.append(group)
     return plan
-
-
-def with_companions(files: Sequence[SourceFile | Refusal], *, limits: Limits) -> list[SourceFile | Refusal]:
-    """`files` and those beside them that belong to the same invocation, so that a part is never taken for all."""
-    named = {file.path for file in files if isinstance(file, SourceFile)}
-    beside: dict[Path, Candidate] = {}
-    for file in files:
-        if isinstance(file, SourceFile):
-            for importer in IMPORTERS.values():
-                for path in importer.companions(file.path):
-                    if path not in named and path.is_file() and not is_skipped(path.name):
-                        beside.setdefault(path, Candidate(path, file.root))
-    found = identify_files(beside.values(), limits=limits)
-    return [*files, *(file for file in found if isinstance(file, SourceFile) and file.path not in named)]
 
 
 def mark_rows(group: SourceGroup, batches: Sequence[BatchSummary], *, now: dt.datetime) -> dict[str, pl.DataFrame]:
@@ -240,6 +228,11 @@ def cap_messages(messages: Iterable[str]) -> tuple[str, ...]:
     distinct = list(dict.fromkeys(messages))
     more = len(distinct) - MAX_MESSAGES
     return (*distinct[:MAX_MESSAGES], f"and {more} more") if more > 0 else tuple(distinct)
+
+
+def _companions(path: Path) -> list[Path]:
+    beside = {found for importer in IMPORTERS.values() for found in importer.companions(path)}
+    return sorted(found for found in beside if found.is_file() and not is_skipped(found.name))
 
 
 def _marked_kind(marks: Sequence[Mark]) -> str | None:

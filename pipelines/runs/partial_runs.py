@@ -35,7 +35,9 @@ class PartialRun:
     because the backend, the suite or the code was not the same any more.
     """
 
-    def __init__(self, stream: BinaryIO, path: Path, *, answered: frozenset[tuple[str, int]], discarded_count: int) -> None:
+    def __init__(
+        self, stream: BinaryIO, path: Path, *, answered: frozenset[tuple[str, int]], discarded_count: int
+    ) -> None:
         self._stream = stream
         self._path = path
         self.answered = answered

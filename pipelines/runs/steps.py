@@ -26,7 +26,6 @@ from pipelines.runs.imports import (
     raw_token,
     refusal_marks,
     summarise,
-    with_companions,
 )
 from pipelines.runs.sources import Limits, SourceFile
 
@@ -66,8 +65,7 @@ def import_paths(
     """
     limits = limits or Limits()
     source_kind = importer_of(format).source_kind if format is not None else None
-    found = list(identify_files(find_candidates(paths, root=root), limits=limits))
-    files = with_companions(found, limits=limits)
+    files = list(identify_files(find_candidates(paths, root=root), limits=limits))
     plan = plan_import(files, _read_marks(lake, files), source_kind=source_kind, limits=limits)
     writer = _Writer(lake=lake, now=now)
     total = sum(len(group.files) for group in plan.groups)

@@ -218,6 +218,8 @@ def _unstarted(name: str, error: BackendStartError) -> BackendIdentity:
 
 def _check(run_id: str, repeats: int) -> None:
     if not _RUN_ID.fullmatch(run_id):
-        raise UserError(f"The run id {run_id!r} cannot be a file name; use letters, digits, dots, - and _, at most 128.")
+        raise UserError(
+            f"The run id {run_id!r} cannot be a file name; use letters, digits, dots, - and _, at most 128."
+        )
     if repeats < 1:
         raise UserError(f"repeats is {repeats}; a suite is asked at least once.")

@@ -194,7 +194,9 @@ def _faults_of(suite: Suite) -> list[str]:
     """What types cannot say: ids that are not unique, scorers without what they need."""
     counts = Counter(sample.id for sample in suite.samples)
     faults = [
-        f"samples: the id {name!r} is used {count} times; ids must differ" for name, count in counts.items() if count > 1
+        f"samples: the id {name!r} is used {count} times; ids must differ"
+        for name, count in counts.items()
+        if count > 1
     ]
     for index, sample in enumerate(suite.samples):
         faults += [f"samples[{index}] ({sample.id}).{fault}" for fault in _scorer_faults(sample, suite.uses_of(sample))]
@@ -203,9 +205,7 @@ def _faults_of(suite: Suite) -> list[str]:
 
 def _scorer_faults(sample: Sample, uses: tuple[ScorerUse, ...]) -> list[str]:
     counts = Counter(use.name for use in uses)
-    faults = [
-        f"scorers: {name} is asked for {count} times; keep one" for name, count in counts.items() if count > 1
-    ]
+    faults = [f"scorers: {name} is asked for {count} times; keep one" for name, count in counts.items() if count > 1]
     for use in uses:
         if find_scorer(use.name).needs_reference and sample.reference is None:
             faults.append(f"reference: missing, but the scorer {use.name} needs one; add it")

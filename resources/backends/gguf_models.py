@@ -50,7 +50,7 @@ class GgufModel:
         """
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)  # noqa: S701 - not HTML
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         template = environment.from_string(self.chat_template)
         return template.render(messages=[{"role": "user", "content": prompt}], add_generation_prompt=True)
 

@@ -110,7 +110,7 @@ class LlamaCppBackend:
             )
 
 
-def _start_server(model: GgufModel, config: LlamaCppConfig, *, key: str) -> object:
+def _start_server(model: GgufModel, config: LlamaCppConfig, *, key: str) -> Any:  # noqa: ANN401 - the binding has no types
     # Waiting threads that spin take the cores from each other: 4 times slower on a busy machine. It is read when the
     # OpenMP library is loaded, hence before the import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -23,7 +23,7 @@ from pipelines.runs.backends import (
     SamplingParameters,
     TokenAlternative,
 )
-from resources.backends.converted_models import convert_model
+from resources.backends.converted_models import convert_model, quiet_loading
 from resources.backends.gguf_models import GgufModel, find_model, need_packages
 from resources.backends.machine import read_environment, read_hardware
 
@@ -172,8 +172,9 @@ def _load(folder: Path, threads: int) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(threads)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    with quiet_loading():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     return tokenizer, model.eval()
 
 

@@ -74,7 +74,7 @@ class BenchlakeImporter:
             run_id, sample_id = run.run_id, None
             if record.value.get("type") == "output":
                 sample_id = as_text(record.value.get("sample_id"))
-            builder.keep(record.raw, record_index=record.index, run_id=run_id, sample_id=sample_id)
+            builder.keep(record.raw, record_index=record.record_index, run_id=run_id, sample_id=sample_id)
             _take(record, run, builder)
             if builder.is_full:
                 yield builder.flush()
@@ -129,8 +129,8 @@ def _begin(record: LineRecord, group: SourceGroup, builder: BatchBuilder) -> _Ru
         "status": "started",
         "expected_sample_count": as_count(header.get("expected_sample_count"), "expected_sample_count", faults),
     }
-    builder.note(faults, record_index=record.index, where=f"Line {record.index + 1}")
-    return _Run(run_id=run_id, run_date=started_at.date(), row=row, header_index=record.index)
+    builder.note(faults, record_index=record.record_index, where=f"Line {record.record_index + 1}")
+    return _Run(run_id=run_id, run_date=started_at.date(), row=row, header_index=record.record_index)
 
 
 def _take(record: LineRecord, run: _Run, builder: BatchBuilder) -> None:
@@ -143,11 +143,11 @@ def _take(record: LineRecord, run: _Run, builder: BatchBuilder) -> None:
             _take_metric(record.value, run, builder, faults)
         elif kind == "end":
             _take_end(record.value, run, faults)
-        elif kind != "run" or record.index != run.header_index:
+        elif kind != "run" or record.record_index != run.header_index:
             faults.append(Fault("type", f"type must be one of {', '.join(sorted(_TYPES))}, with run first alone."))
     except SHAPE_ERRORS as error:
         faults.append(Fault("shape", f"The record has an unexpected shape ({type(error).__name__}) and was left out."))
-    builder.note(faults, record_index=record.index, where=f"Line {record.index + 1}")
+    builder.note(faults, record_index=record.record_index, where=f"Line {record.record_index + 1}")
 
 
 def _take_output(value: JsonObject, run: _Run, builder: BatchBuilder, faults: list[Fault]) -> None:

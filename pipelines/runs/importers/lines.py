@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class LineRecord(NamedTuple):
     """A line that is a JSON object; `raw` is redacted and `value` was read from it."""
 
-    index: int
+    record_index: int
     raw: bytes
     value: JsonObject
     faults: list[Fault]

@@ -148,13 +148,13 @@ def _read_samples(builder: BatchBuilder, task: TaskRun, limits: Limits) -> Itera
     reading = _Reading(task=task, scores_of=scores_of)
     for record in read_records(builder, limits=limits):
         sample_id = as_text(record.value.get("doc_id"))
-        builder.keep(record.raw, record_index=record.index, run_id=task.run_id, sample_id=sample_id)
+        builder.keep(record.raw, record_index=record.record_index, run_id=task.run_id, sample_id=sample_id)
         try:
             _take(record, sample_id, reading, builder)
         except SHAPE_ERRORS as error:
             record.faults.append(Fault("shape", f"The row has an unexpected shape ({type(error).__name__})."))
         if record.faults:
-            builder.note(record.faults, record_index=record.index, where=f"Line {record.index + 1}")
+            builder.note(record.faults, record_index=record.record_index, where=f"Line {record.record_index + 1}")
         if builder.is_full:
             yield builder.flush()
     _finish(task, builder)

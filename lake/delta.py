@@ -1,0 +1,175 @@
+"""What the store does with one Delta table handle: how files are written, and how rows are found by key.
+
+Every function works on a handle that `lake/store.py` opened for one attempt; opening, retrying and deciding what to
+write are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Schema,
+    WriterProperties,
+)
+from deltalake import write_deltalake as write_delta
+from deltalake.table import TableMerger
+
+from lake.contracts import TableContract
+from lake.predicates import sql_literal, sql_predicate
+
+# More values than this in one IN list plan slower than a range over the same column.
+MAX_LISTED_KEYS = 500
+# delta-rs copies each batch once to part it by partition: in pieces of this many rows the copy stays in the
+# processor's cache, and an append of a million rows takes two thirds of the time (tests/benchmarks/bench_append.py).
+_PIECE_ROWS = 16_384
+# Readers prune by row group and fetch row groups side by side; one run in a file of a million rows is one of eight.
+_ROW_GROUP_ROWS = 131_072
+# Log entries are never expired: pinned versions, cursors and time travel need them, and they are small.
+HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+
+
+def recorded_rows(handle: DeltaTable) -> int:
+    """Rows of a handle's version, summed from the log's statistics."""
+    actions = pl.DataFrame(handle.get_add_actions(flatten=True))
+    return 0 if actions.is_empty() else int(actions["num_records"].sum())
+
+
+def writer_properties(contract: TableContract, *, compression_level: int = 1) -> WriterProperties:
+    """How the files of a table are written: zstd, and statistics on the columns that are looked up by alone."""
+    return WriterProperties(
+        compression="ZSTD",
+        compression_level=compression_level,
+        max_row_group_size=_ROW_GROUP_ROWS,
+        default_column_properties=ColumnProperties(statistics_enabled="NONE"),
+        column_properties={name: ColumnProperties(statistics_enabled="PAGE") for name in _indexed(contract)},
+    )
+
+
+def _indexed(contract: TableContract) -> tuple[str, ...]:
+    """Columns that rows are looked up by; statistics on long texts cost and never prune."""
+    return tuple(
+        name for name in dict.fromkeys((*contract.key, *contract.sort_by)) if name not in contract.partition_by
+    )
+
+
+def in_pieces(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same rows in chunks of `_PIECE_ROWS`."""
+    if rows.height <= _PIECE_ROWS:
+        return rows
+    return pl.concat(list(rows.iter_slices(_PIECE_ROWS)), rechunk=False)
+
+
+def table_configuration(contract: TableContract) -> dict[str, str]:
+    return {
+        "delta.enableChangeDataFeed": "true",
+        "delta.dataSkippingStatsColumns": ",".join(_indexed(contract)),
+        "delta.checkpointInterval": "50",
+    }
+
+
+def add_new_columns(handle: DeltaTable, contract: TableContract) -> None:
+    known = {field.name for field in handle.schema().fields}
+    missing = [field for field in contract.arrow_schema if field.name not in known]
+    if missing:
+        from deltalake import Schema
+
+        new = contract.arrow_schema.empty_table().select([field.name for field in missing]).schema
+        handle.alter.add_columns(list(Schema.from_arrow(new).fields))
+
+
+def exclusive() -> CommitProperties:
+    """Fail rather than rebase when another commit came first; the caller recomputes on a fresh handle."""
+    return CommitProperties(max_commit_retries=0)
+
+
+def scan(handle: DeltaTable, contract: TableContract, columns: Sequence[str], predicate: str | None) -> pl.DataFrame:
+    stored = {field.name for field in handle.schema().fields}
+    frame = pl.DataFrame(
+        handle.scan(columns=[name for name in columns if name in stored], predicate=predicate).read_all()
+    )
+    return frame.select(conformed(frame, name, contract.dtypes[name]) for name in columns)
+
+
+def conformed(frame: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Expr:
+    """The column in its contract type; null where an older version of the table lacks it."""
+    if name not in frame.columns:
+        return pl.lit(None, dtype=dtype).alias(name)
+    return pl.col(name) if frame.schema[name] == dtype else pl.col(name).cast(dtype)
+
+
+def ordered(contract: TableContract, rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.sort(contract.sort_by) if contract.sort_by else rows
+
+
+def rows_of_keys(
+    handle: DeltaTable, contract: TableContract, keys: pl.DataFrame, *, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Standing rows whose key occurs in `keys`, found through partitions and statistics of the first key column."""
+    names = list(columns) if columns is not None else list(contract.dtypes)
+    if keys.is_empty():
+        return contract.empty().select(names)
+    found = scan(handle, contract, names, _key_predicate(contract, keys))
+    return found.join(keys.select(contract.key), on=contract.key, how="semi")
+
+
+def _key_predicate(contract: TableContract, keys: pl.DataFrame, *, alias: str = "") -> str:
+    where: dict[str, list[str]] = {
+        name: keys[name].unique().sort().to_list() for name in contract.partition_by if name in keys.columns
+    }
+    first = contract.key[0]
+    values = keys[first].unique().sort()
+    if values.len() <= MAX_LISTED_KEYS:
+        return sql_predicate({**where, first: values.to_list()}, alias=alias)
+    column = f"{alias}.{first}" if alias else first
+    bounds = f"{column} BETWEEN {sql_literal(values[0])} AND {sql_literal(values[-1])}"
+    return f"{sql_predicate(where, alias=alias)} AND {bounds}" if where else bounds
+
+
+def changed_rows(contract: TableContract, rows: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    """Rows that are new, or differ from the standing row of their key in any column."""
+    if standing.is_empty() or rows.is_empty():
+        return rows
+    others = [name for name in contract.dtypes if name not in contract.key]
+    beside = rows.join(
+        standing.with_columns(__stands=pl.lit(value=True)), on=contract.key, how="left", suffix="__standing"
+    )
+    is_equal = pl.all_horizontal(
+        pl.col("__stands").fill_null(value=False),
+        *(pl.col(name).eq_missing(pl.col(f"{name}__standing")) for name in others),
+    )
+    return beside.filter(~is_equal).select(list(contract.dtypes))
+
+
+def append_alone(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame) -> None:
+    """Append, but fail if anybody committed since the handle was opened: they may have inserted the same keys."""
+    write_delta(
+        handle,
+        in_pieces(rows),
+        mode="append",
+        writer_properties=writer_properties(contract),
+        commit_properties=exclusive(),
+        post_commithook_properties=HOOKS,
+    )
+
+
+def merge_rows(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame) -> None:
+    _merger(handle, contract, rows).when_matched_update_all().when_not_matched_insert_all().execute()
+
+
+def _merger(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame):  # type: ignore[no-untyped-def]  # TableMerger is not exported
+    on_key = " AND ".join(f"target.{name} = source.{name}" for name in contract.key)
+    return handle.merge(
+        rows,
+        predicate=f"{on_key} AND {_key_predicate(contract, rows, alias='target')}",
+        source_alias="source",
+        target_alias="target",
+        writer_properties=writer_properties(contract),
+        commit_properties=exclusive(),
+        post_commithook_properties=HOOKS,
+    )
