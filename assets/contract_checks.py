@@ -1,7 +1,5 @@
 """One asset check per table: the expectation suite compiled from its contract, on new rows."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.presentation import contract_table

@@ -21,7 +21,7 @@ def build_defs(*, folder: Path | None = None, executor: dg.ExecutorDefinition | 
     folder = folder or Path.cwd()
     config = Config.load(folder)
     policy = Installation(folder=folder, config=config).policy
-    assets = [runs.suite_runs, runs.imported_runs, evidence.compared_outputs, evidence.judged_gates(policy)]
+    assets = [runs.suite_runs, runs.imported_runs, evidence.compared_runs, evidence.judged_gates(policy)]
     return dg.Definitions(
         assets=dg.with_source_code_references(assets),
         asset_checks=[contract_check(table) for table in (*runs.IMPORTED_TABLES, *evidence.EVIDENCE_TABLES)],

@@ -1,14 +1,12 @@
 """Assets of the evidence room: diffs, comparisons, gate verdicts and promotions, by run date."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal
 
 import dagster as dg
 
 from assets.partitions import RUN_DATES, run_dates
-from assets.presentation import comparison_table, gate_check, gate_table
+from assets.presentation import check_name, comparison_table, gate_check, gate_table
 from assets.tables import asset_key, table_metadata, table_spec
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.render import side_by_side
@@ -80,7 +78,7 @@ def judged_gates(policy: Policy) -> dg.AssetsDefinition:
         ],
         check_specs=[
             dg.AssetCheckSpec(
-                gate.name,
+                check_name(gate),
                 asset=gates_key,
                 blocking=gate.severity == "block",
                 description=f"{gate.family} on {gate.metric}, margin {gate.margin}; {gate.severity}s when it fails.",
@@ -92,20 +90,21 @@ def judged_gates(policy: Policy) -> dg.AssetsDefinition:
     )
     def judged(
         context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         lake, dates = installation.lake, run_dates(context)
         judge_gates(lake, policy, dates, mode=_mode(context))
-        promoted = promote_runs(lake, policy, dates, mode=_mode(context))
+        promoted = promote_runs(lake, policy, dates)
         verdicts = lake.read("gold.gate_results", where={"run_date": dates})
         facts = table_metadata(lake, EVIDENCE_TABLES)
+        yield dg.MaterializeResult(
+            asset_key=gates_key,
+            metadata={**facts["gold.gate_results"], "verdicts": dg.MetadataValue.md(gate_table(verdicts))},
+        )
         yield dg.MaterializeResult(
             asset_key=asset_key("gold.promoted_runs"),
             metadata={**facts["gold.promoted_runs"], "rows written": promoted.rows_written},
         )
-        yield dg.MaterializeResult(
-            asset_key=gates_key,
-            metadata={**facts["gold.gate_results"], "verdicts": dg.MetadataValue.md(gate_table(verdicts))},
-            check_results=[gate_check(gate, verdicts, gates_key) for gate in policy.gates],
-        )
+        # Last, so that evidence and promotions are materialised when a blocking check fails the step.
+        yield from (gate_check(gate, verdicts, gates_key) for gate in policy.gates)
 
     return judged

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dagster as dg
 
 from assets.evidence import EVIDENCE_KEYS
-from assets.partitions import RUN_DATES
 from assets.runs import IMPORT_KEYS, SUITE_RUNS
 
 NIGHTLY = dg.define_asset_job(
     "nightly",
     selection=dg.AssetSelection.assets(SUITE_RUNS, *IMPORT_KEYS, *EVIDENCE_KEYS),
-    partitions_def=RUN_DATES,
     description="Ask the suite, import what landed, diff outputs, judge gates: one night, for one run date.",
 )
 IMPORT_LANDING = dg.define_asset_job(
@@ -22,7 +20,6 @@ IMPORT_LANDING = dg.define_asset_job(
 UPDATE_EVIDENCE = dg.define_asset_job(
     "update_evidence",
     selection=dg.AssetSelection.assets(*EVIDENCE_KEYS),
-    partitions_def=RUN_DATES,
     description="Compute the evidence of run dates whose runs or policy changed. Launch a backfill for a range; "
     "the tag benchlake/recompute: all computes unchanged comparisons again.",
 )

@@ -1,7 +1,5 @@
 """Assets of the runs room: the night's suite runs, and the import of everything that has landed."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Iterator
 
@@ -16,6 +14,7 @@ from resources.nightly_suite import run_nightly_suite
 
 SUITE_RUNS = dg.AssetKey(["landing", "suite_runs"])
 IMPORTED_TABLES = ("bronze.rejects", *(contract.address for contract in runs.TABLES))
+IMPORT_KEYS = tuple(map(asset_key, IMPORTED_TABLES))
 
 
 @dg.asset(

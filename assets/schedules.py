@@ -1,7 +1,5 @@
 """The schedule of the night."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 import dagster as dg

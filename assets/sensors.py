@@ -1,7 +1,5 @@
 """Sensors: files that land are imported, runs that change wake the evidence of their dates."""
 
-from __future__ import annotations
-
 import json
 
 import dagster as dg

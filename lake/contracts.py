@@ -155,7 +155,7 @@ def timestamp(description: str, *, nullable: bool = True) -> dy.Datetime:
     return dy.Datetime(time_unit="us", time_zone="UTC", nullable=nullable, description=description)
 
 
-def measure(unit: str, description: str, *, nullable: bool = True, min: float | None = None) -> dy.Float64:
+def measure(unit: str, description: str, *, nullable: bool = True, min: float | None = None) -> dy.Float64:  # noqa: A002 - as dataframely
     """A real number with a unit; NaN and infinity are not measurements and are rejected."""
     return dy.Float64(nullable=nullable, min=min, description=description, metadata={"unit": unit})
 

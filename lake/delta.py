@@ -15,6 +15,7 @@ from deltalake import (
     DeltaTable,
     PostCommitHookProperties,
     Schema,
+    Transaction,
     WriterProperties,
 )
 from deltalake import write_deltalake as write_delta
@@ -30,6 +31,8 @@ MAX_LISTED_KEYS = 500
 _PIECE_ROWS = 16_384
 # Readers prune by row group and fetch row groups side by side; one run in a file of a million rows is one of eight.
 _ROW_GROUP_ROWS = 131_072
+# Fail rather than rebase when another commit came first: the store computes again on a fresh handle.
+EXCLUSIVE = CommitProperties(max_commit_retries=0)
 # Log entries are never expired: pinned versions, cursors and time travel need them, and they are small.
 HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
@@ -58,7 +61,7 @@ def _indexed(contract: TableContract) -> tuple[str, ...]:
     )
 
 
-def in_pieces(rows: pl.DataFrame) -> pl.DataFrame:
+def _in_pieces(rows: pl.DataFrame) -> pl.DataFrame:
     """The same rows in chunks of `_PIECE_ROWS`."""
     if rows.height <= _PIECE_ROWS:
         return rows
@@ -66,6 +69,7 @@ def in_pieces(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def table_configuration(contract: TableContract) -> dict[str, str]:
+    """Delta table properties: the change feed from version 0, statistics, checkpoints."""
     return {
         "delta.enableChangeDataFeed": "true",
         "delta.dataSkippingStatsColumns": ",".join(_indexed(contract)),
@@ -74,21 +78,16 @@ def table_configuration(contract: TableContract) -> dict[str, str]:
 
 
 def add_new_columns(handle: DeltaTable, contract: TableContract) -> None:
+    """Give the table the columns that its contract gained since it was created."""
     known = {field.name for field in handle.schema().fields}
     missing = [field for field in contract.arrow_schema if field.name not in known]
     if missing:
-        from deltalake import Schema
-
         new = contract.arrow_schema.empty_table().select([field.name for field in missing]).schema
         handle.alter.add_columns(list(Schema.from_arrow(new).fields))
 
 
-def exclusive() -> CommitProperties:
-    """Fail rather than rebase when another commit came first; the caller recomputes on a fresh handle."""
-    return CommitProperties(max_commit_retries=0)
-
-
 def scan(handle: DeltaTable, contract: TableContract, columns: Sequence[str], predicate: str | None) -> pl.DataFrame:
+    """Rows that meet a SQL predicate, with the contract's types; columns that the version lacks are null."""
     stored = {field.name for field in handle.schema().fields}
     frame = pl.DataFrame(
         handle.scan(columns=[name for name in columns if name in stored], predicate=predicate).read_all()
@@ -104,6 +103,7 @@ def conformed(frame: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def ordered(contract: TableContract, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows in the order in which the contract wants them inside a file."""
     return rows.sort(contract.sort_by) if contract.sort_by else rows
 
 
@@ -146,23 +146,63 @@ def changed_rows(contract: TableContract, rows: pl.DataFrame, standing: pl.DataF
     return beside.filter(~is_equal).select(list(contract.dtypes))
 
 
+def append_once(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame, *, apps: Sequence[str]) -> None:
+    """Append and record `apps` as app transactions; rebased over other commits, fails if one of them has an app."""
+    write_delta(
+        handle,
+        _in_pieces(rows),
+        mode="append",
+        writer_properties=writer_properties(contract),
+        commit_properties=CommitProperties(app_transactions=[Transaction(app, 1) for app in apps]),
+        post_commithook_properties=HOOKS,
+    )
+
+
 def append_alone(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame) -> None:
     """Append, but fail if anybody committed since the handle was opened: they may have inserted the same keys."""
     write_delta(
         handle,
-        in_pieces(rows),
+        _in_pieces(ordered(contract, rows)),
         mode="append",
         writer_properties=writer_properties(contract),
-        commit_properties=exclusive(),
+        commit_properties=EXCLUSIVE,
+        post_commithook_properties=HOOKS,
+    )
+
+
+def overwrite_slice(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame, predicate: str) -> None:
+    """Put `rows` in the place of those that meet `predicate`, in one commit."""
+    if rows.is_empty():
+        handle.delete(
+            predicate,
+            writer_properties=writer_properties(contract),
+            commit_properties=EXCLUSIVE,
+            post_commithook_properties=HOOKS,
+        )
+        return
+    write_delta(
+        handle,
+        _in_pieces(ordered(contract, rows)),
+        mode="overwrite",
+        predicate=predicate,
+        writer_properties=writer_properties(contract),
+        commit_properties=EXCLUSIVE,
         post_commithook_properties=HOOKS,
     )
 
 
 def merge_rows(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame) -> None:
-    _merger(handle, contract, rows).when_matched_update_all().when_not_matched_insert_all().execute()
+    """Update the rows whose key stands, insert the others."""
+    merger = _merger(handle, contract, ordered(contract, rows))
+    merger.when_matched_update_all().when_not_matched_insert_all().execute()
 
 
-def _merger(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame):  # type: ignore[no-untyped-def]  # TableMerger is not exported
+def delete_keys(handle: DeltaTable, contract: TableContract, keys: pl.DataFrame) -> None:
+    """Delete the rows with these keys."""
+    _merger(handle, contract, keys).when_matched_delete().execute()
+
+
+def _merger(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame) -> TableMerger:
     on_key = " AND ".join(f"target.{name} = source.{name}" for name in contract.key)
     return handle.merge(
         rows,
@@ -170,6 +210,6 @@ def _merger(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame):  #
         source_alias="source",
         target_alias="target",
         writer_properties=writer_properties(contract),
-        commit_properties=exclusive(),
+        commit_properties=EXCLUSIVE,
         post_commithook_properties=HOOKS,
     )

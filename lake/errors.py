@@ -45,6 +45,13 @@ class ContractError(BenchlakeError):
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return cls(f"Rows for {table} have unknown column(s) {', '.join(names)}.{hint}")
 
+    @classmethod
+    def wrong_kind(cls, table: str, column: str, given: object, wanted: object) -> ContractError:
+        """A column is of a type whose values cannot become those of the contract."""
+        return cls(
+            f"Column {column!r} of rows for {table} is {given}; the contract wants {wanted}, so convert it first."
+        )
+
 
 class ConflictError(BenchlakeError):
     """Other writers kept winning the race for the next version of a table."""

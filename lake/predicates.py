@@ -54,5 +54,6 @@ def sql_predicate(where: Slice, *, alias: str = "") -> str:
 def polars_predicate(where: Slice) -> pl.Expr:
     """`where` as a Polars expression."""
     return pl.all_horizontal(
-        pl.lit(value=True), *(pl.col(column).is_in(allowed_values(value)) for column, value in where.items())
+        pl.lit(value=True),
+        *(pl.col(column).is_in(allowed_values(value)).fill_null(value=False) for column, value in where.items()),
     )

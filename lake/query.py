@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 At = dt.datetime | Mapping[str, int]
 
 # A superset of the tables that a query names: a match inside a string literal only opens a table needlessly.
-_TABLE_NAME = re.compile(rf"\b({'|'.join(LAYERS)})\s*\.\s*\"?(\w+)\"?", re.IGNORECASE)
+_TABLE_NAME = re.compile(rf"\b({'|'.join(LAYERS)})\"?\s*\.\s*\"?(\w+)", re.IGNORECASE)
 
 
 def run_query(lake: Lake, query: str, *, at: At | None = None) -> pl.DataFrame:
@@ -41,11 +41,16 @@ def run_query(lake: Lake, query: str, *, at: At | None = None) -> pl.DataFrame:
         _refuse_unless_reading(connection, query)
         for table in _named_tables(query):
             _register(connection, lake, table, at)
-        # From here on the query can reach neither files nor network, nor change that.
+        # Instants are shown in UTC wherever the query runs.
+        connection.execute("SET TimeZone = 'UTC'")
+        # From here on the query can reach neither files, nor network, nor Python variables, nor change that.
+        connection.execute("SET python_enable_replacements = false")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         result = connection.sql(query)
         return pl.DataFrame() if result is None else pl.DataFrame(result.to_arrow_table())
+    except pl.exceptions.DuplicateError as error:
+        raise QueryError(f"Two columns of the result have one name; give one another name with AS. {error}") from error
     except duckdb.Error as error:
         raise QueryError(f"{str(error).strip()}\nTables: {', '.join(CONTRACTS)}. See docs/tables/.") from error
     finally:
@@ -71,14 +76,17 @@ def _register(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, at:
     layer, name = table.split(".")
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
     connection.register(f"__{layer}_{name}", _dataset(lake, table, at))
-    connection.execute(f'CREATE VIEW {layer}."{name}" AS SELECT * FROM "__{layer}_{name}"')
+    # Layer and name are those of a contract, never the caller's text.
+    connection.execute(f'CREATE VIEW {layer}."{name}" AS SELECT * FROM "__{layer}_{name}"')  # noqa: S608
 
 
 def _dataset(lake: Lake, table: str, at: At | None) -> pads.Dataset | pa.Table:
     version = at.get(table) if isinstance(at, Mapping) else at
+    schema = CONTRACTS[table].arrow_schema
     handle = lake.handle(table, at=version)
     if handle is None:
-        if version is not None:
-            raise UserError(f"{table} does not exist yet, so it has no state at {version}.")
-        return CONTRACTS[table].arrow_schema.empty_table()
-    return handle.to_pyarrow_dataset()
+        if isinstance(version, int):
+            raise UserError(f"{table} does not exist yet, so it has no version {version}.")
+        return schema.empty_table()
+    # Columns that the contract gained after this version are null, as they are in `Lake.read`.
+    return handle.to_pyarrow_dataset().replace_schema(schema)

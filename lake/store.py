@@ -1,7 +1,8 @@
 """The only writer of the lake: four idempotent verbs, the change feed, cursors and pins.
 
-What belongs here: everything that opens or commits to a Delta table. Checking rows is `lake/validation.py`, SQL is
-`lake/query.py`, compaction and vacuum are `lake/maintenance.py`.
+What belongs here: opening tables, deciding what a verb writes, and trying again after a conflict. What is done with
+one open Delta handle is `lake/delta.py`, checking rows `lake/validation.py`, SQL `lake/query.py`, compaction and
+vacuum `lake/maintenance.py`.
 
 Two rules keep rows from being lost or doubled, both seen to be needed with delta-rs 1.6 (docs/decisions/0001):
 every commit that may remove files works on a handle opened for this attempt and forbids delta-rs to rebase it
@@ -11,27 +12,34 @@ every commit that may remove files works on a handle opened for this attempt and
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-from deltalake import (
-    ColumnProperties,
-    CommitProperties,
-    DeltaTable,
-    PostCommitHookProperties,
-    Transaction,
-    WriterProperties,
-)
-from deltalake import write_deltalake as write_delta
+from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from lake.contracts import TableContract
+from lake.delta import (
+    add_new_columns,
+    append_alone,
+    append_once,
+    changed_rows,
+    conformed,
+    delete_keys,
+    merge_rows,
+    overwrite_slice,
+    recorded_rows,
+    rows_of_keys,
+    scan,
+    table_configuration,
+)
 from lake.errors import ConflictError, UserError
-from lake.predicates import Slice, polars_predicate, sql_literal, sql_predicate
+from lake.predicates import Slice, polars_predicate, sql_predicate
 from lake.tables import CONTRACTS, contract_of
 from lake.validation import validate
 
@@ -77,7 +85,7 @@ class Lake:
         """A lake at a local path or an object-store URI (`s3://…`). Tables are created when first written."""
         text = os.fspath(uri)
         if "://" not in text:
-            return cls(str(Path(text).expanduser().resolve()), storage_options)
+            return cls(_local_folder(text), storage_options)
         if text.startswith("s3"):
             # Without a conditional put two writers could both create the same version.
             storage_options = {"aws_conditional_put": "etag", **(storage_options or {})}
@@ -154,7 +162,9 @@ class Lake:
             )
         try:
             feed = pl.DataFrame(handle.load_cdf(starting_version=max(since + 1, 0), ending_version=last).read_all())
-        except Exception as error:  # a file that is gone surfaces as a bare Exception from the Arrow stream
+        except Exception as error:  # the Arrow stream raises a bare Exception for a file that is gone
+            if "not found" not in str(error).lower():
+                raise
             raise UserError(
                 f"The change feed of {table} after version {since} cannot be read any more ({error}). "
                 f"Rebuild the consumer from the whole table and set its cursor to {newest}."
@@ -193,14 +203,7 @@ class Lake:
             rows = next(iter(landing.values())) if len(landing) == 1 else pl.concat(landing.values())
             if rows.is_empty():
                 return 0
-            write_delta(
-                handle,
-                in_pieces(rows),
-                mode="append",
-                writer_properties=writer_properties(contract),
-                commit_properties=CommitProperties(app_transactions=[Transaction(_app(token), 1) for token in landing]),
-                post_commithook_properties=HOOKS,
-            )
+            append_once(handle, contract, rows, apps=[_app(token) for token in landing])
             return rows.height
 
         written, version = self._commit(contract, "append", attempt)
@@ -226,9 +229,9 @@ class Lake:
             if changed.is_empty():
                 return 0
             if changed.join(standing, on=contract.key, how="semi").is_empty():
-                append_alone(handle, contract, ordered(contract, changed))
+                append_alone(handle, contract, changed)
             else:
-                merge_rows(handle, contract, ordered(contract, changed))
+                merge_rows(handle, contract, changed)
             return changed.height
 
         written, version = self._commit(contract, "upsert", attempt)
@@ -251,18 +254,7 @@ class Lake:
             standing = scan(handle, contract, list(contract.dtypes), predicate)
             if standing.height == good.height and changed_rows(contract, good, standing).is_empty():
                 return 0
-            if good.is_empty():
-                handle.delete(predicate, commit_properties=exclusive(), post_commithook_properties=HOOKS)
-                return 0
-            write_delta(
-                handle,
-                in_pieces(ordered(contract, good)),
-                mode="overwrite",
-                predicate=predicate,
-                writer_properties=writer_properties(contract),
-                commit_properties=exclusive(),
-                post_commithook_properties=HOOKS,
-            )
+            overwrite_slice(handle, contract, good, predicate)
             return good.height
 
         written, version = self._commit(contract, "replace", attempt)
@@ -279,9 +271,8 @@ class Lake:
             standing = rows_of_keys(handle, contract, wanted, columns=contract.key)
             if standing.is_empty():
                 return 0
-            source = standing.select(contract.key)
-            _merger(handle, contract, source).when_matched_delete().execute()
-            return source.height
+            delete_keys(handle, contract, standing)
+            return standing.height
 
         removed, version = self._commit(contract, "remove", attempt)
         return WriteResult(table=table, version=version, rows_in=keys.height, rows_written=removed, rows_rejected=0)
@@ -418,6 +409,14 @@ class Lake:
             raise ConflictError.gave_up(
                 contract.address, verb, MAX_TRIES, first_version, self.version(contract.address)
             ) from error
+
+
+def _local_folder(text: str) -> str:
+    folder = str(Path(text).expanduser().resolve())
+    # delta-rs reads a local path as a URL: it would open the folder that the escape stands for.
+    if re.search(r"%[0-9A-Fa-f]{2}", folder):
+        raise UserError(f"A lake cannot be in {folder!r}: a percent sign with two hex digits is taken for an escape.")
+    return folder
 
 
 def _keyed(contract: TableContract) -> TableContract:

@@ -49,19 +49,37 @@ def _shape(contract: TableContract, rows: pl.DataFrame) -> tuple[pl.DataFrame, p
     missing = set(contract.dtypes) - set(rows.columns)
     if missing - contract.nullable:
         raise ContractError.missing_columns(contract.address, missing - contract.nullable, rows.columns)
-    to_cast = [name for name, dtype in contract.dtypes.items() if name in rows.columns and rows.schema[name] != dtype]
-    shaped = rows.select(
-        pl.lit(None, dtype=dtype).alias(name)
-        if name in missing
-        else pl.col(name).cast(dtype, strict=False)
-        if name in to_cast
-        else pl.col(name)
-        for name, dtype in contract.dtypes.items()
-    )
-    if not to_cast:
-        return shaped, None
-    misfits = pl.DataFrame({name: rows[name].is_not_null() & shaped[name].is_null() for name in to_cast})
-    return shaped, misfits if any(misfits[name].any() for name in to_cast) else None
+    given = [column for column in rows.get_columns() if column.dtype != contract.dtypes[column.name]]
+    cast = [_cast(contract, column) for column in given]
+    absent = [pl.lit(None, dtype=contract.dtypes[name]).alias(name) for name in missing]
+    shaped = rows.with_columns(*cast, *absent).select(list(contract.dtypes))
+    misfits = pl.DataFrame([_misfits(before, after) for before, after in zip(given, cast, strict=True)])
+    return shaped, misfits if any(column.any() for column in misfits) else None
+
+
+def _cast(contract: TableContract, given: pl.Series) -> pl.Series:
+    """The column in its contract type, null where a value does not fit; `ContractError` if no value could."""
+    wanted = contract.dtypes[given.name]
+    # Polars would count days or microseconds since 1970, which is never what was meant.
+    is_clock_for_number = given.dtype.is_temporal() and wanted.is_numeric()
+    is_number_for_clock = given.dtype.is_numeric() and wanted.is_temporal()
+    if is_clock_for_number or is_number_for_clock:
+        raise ContractError.wrong_kind(contract.address, given.name, given.dtype, wanted)
+    try:
+        cast = given.cast(wanted, strict=False)
+    except pl.exceptions.PolarsError as error:
+        raise ContractError.wrong_kind(contract.address, given.name, given.dtype, wanted) from error
+    if cast.dtype != wanted:
+        raise ContractError.wrong_kind(contract.address, given.name, given.dtype, wanted)
+    return cast
+
+
+def _misfits(given: pl.Series, cast: pl.Series) -> pl.Series:
+    """Which values were lost by the cast, a fraction cut off a number included."""
+    lost = given.is_not_null() & cast.is_null()
+    if given.dtype.is_float() and cast.dtype.is_integer():
+        lost = lost | (cast.cast(given.dtype) != given).fill_null(value=False)
+    return lost.alias(given.name)
 
 
 def _rules(contract: TableContract) -> dict[str, pl.Expr]:
@@ -87,21 +105,28 @@ def _first_broken_rule(
 ) -> pl.DataFrame:
     """One column `rule`: the first rule each row breaks, or null."""
     flags = rows.select(expression.fill_null(value=True).not_().alias(name) for name, expression in rules.items())
-    names = list(flags.columns)
     if misfits is not None:
         flags = misfits.rename(lambda name: f"{name}: type").hstack(flags)
-        names = list(flags.columns)
-    if contract.key:
-        repeated = rows.select(pl.struct(contract.key).is_first_distinct().not_().alias("key: repeated in the batch"))
-        flags = flags.hstack(repeated)
-        names.append("key: repeated in the batch")
-    return flags.select(pl.coalesce(pl.when(pl.col(name)).then(pl.lit(name)) for name in names).alias("rule"))
+    names = flags.columns
+    first = flags.select(pl.coalesce(pl.when(pl.col(name)).then(pl.lit(name)) for name in names).alias("rule"))
+    return _mark_repeated(contract, rows, first) if contract.key else first
+
+
+def _mark_repeated(contract: TableContract, rows: pl.DataFrame, first: pl.DataFrame) -> pl.DataFrame:
+    """Among the rows that break no other rule, the first of a key stands and the others are marked."""
+    is_good = pl.col("rule").is_null()
+    is_first = pl.struct(*contract.key, is_good).is_first_distinct()
+    return (
+        rows.select(contract.key)
+        .hstack(first)
+        .select(pl.when(is_good & ~is_first).then(pl.lit("key: repeated in the batch")).otherwise("rule").alias("rule"))
+    )
 
 
 def _rejects(contract: TableContract, bad: pl.DataFrame, rules: pl.Series, source_uri: str) -> pl.DataFrame:
     """Rows of `bronze.rejects`; bytes are left out of the raw value because JSON cannot hold them."""
     readable = [name for name, dtype in bad.schema.items() if not _holds_bytes(dtype)]
-    raw = bad.select(pl.struct(readable).struct.json_encode().str.head(RAW_CHARACTERS).alias("raw"))["raw"]
+    raw = bad.select(pl.struct(readable).struct.json_encode().alias("raw"))["raw"]
     messages = [f"{rule}. Contract: docs/tables/{contract.address}.md." for rule in rules]
     return reject_rows(
         table=contract.address,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable
+from functools import partial
 
-from lake.identity import json_digest
 from pipelines.runs.suite_runs import SuiteRunResult, run_suite, suite_run_id
-from resources.backends import open_backend
+from resources.backends import backend_digest, open_backend
 from resources.code_version import read_code_version
 from resources.installation import Installation
 
@@ -28,13 +28,14 @@ def run_nightly_suite(
         config = installation.config.backends[name]
         run_id = suite_run_id(
             suite_digest=installation.suite.digest,
-            backend_digest=json_digest({"name": name, "repeats": nightly.repeats, **config.model_dump(mode="json")}),
+            backend_digest=backend_digest(name, config),
             run_date=now.date(),
-            label="nightly",
+            # Another commit may answer otherwise, so it is asked again on the same date.
+            label=f"nightly, {nightly.repeats} repeats, commit {code_version.commit}",
         )
         result = run_suite(
             installation.suite,
-            lambda name=name, config=config: open_backend(name, config, installation.state.home),
+            partial(open_backend, name, config, installation.state.home),
             run_id=run_id,
             backend_name=name,
             repeats=nightly.repeats,
@@ -45,6 +46,9 @@ def run_nightly_suite(
             clock=lambda: dt.datetime.now(dt.UTC),
             progress=installation.on_progress,
         )
-        on_message(f"{name}: {result.sample_count} samples, {result.reused_count} reused, {result.path.name}")
+        on_message(
+            result.error_message
+            or f"{name}: {result.sample_count} samples, {result.reused_count} reused, {result.path.name}"
+        )
         results.append(result)
     return results

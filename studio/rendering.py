@@ -80,7 +80,9 @@ def print_table(rows: pl.DataFrame, *, title: str = "", verdict_column: str = "v
 
     table = Table(title=title or None, title_justify="left", header_style="bold", row_styles=["", "dim"])
     for name, dtype in rows.schema.items():
-        table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+        table.add_column(
+            name, justify="right" if dtype.is_numeric() else "left", overflow="fold", no_wrap=name == verdict_column
+        )
     for row in rows.head(TABLE_ROWS).iter_rows(named=True):
         table.add_row(
             *(
@@ -100,5 +102,6 @@ VERDICT_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow",
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = printable(f"{value:.4g}" if isinstance(value, float) else str(value))
+    lines = (f"{value:.4g}" if isinstance(value, float) else str(value)).split("\n")
+    text = "\n".join(map(printable, lines))
     return text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"

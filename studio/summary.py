@@ -22,16 +22,28 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
     runs = list_runs(lake, limit=1_000).filter(pl.col("run_date") == date)
     comparisons = lake.read("gold.run_comparisons", where={"run_date": date})
     print_table(
-        runs.select("suite", "backend", "status", "output_count", "failed_count", "mean_score", "median_latency_ms"),
-        title=f"Runs of {date}",
+        runs.select(
+            "suite",
+            "backend",
+            "status",
+            outputs="output_count",
+            failed="failed_count",
+            score="mean_score",
+            latency_ms="median_latency_ms",
+        ),
+        title=f"Runs of {date} (score: mean; latency: median)",
     )
     print_table(
         comparisons.select(
-            "pairing", "suite", "comparability", "paired_sample_count", "changed_count", "mean_similarity_ratio"
+            "pairing",
+            "comparability",
+            pairs="paired_sample_count",
+            differ="changed_count",
+            similarity="mean_similarity_ratio",
         ),
         title="Outputs that differ",
     )
-    print_table(_gates(list_verdicts(lake, date=date)), title="Gates")
+    print_table(_gates(list_verdicts(lake, date=date)), title="Gates (effect of candidate against baseline)")
     rejects = lake.row_count("bronze.rejects")
     sys.stdout.write(
         f"{runs.height} runs, {int(runs['output_count'].sum())} samples, "
@@ -42,15 +54,13 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
 
 
 def _gates(verdicts: pl.DataFrame) -> pl.DataFrame:
+    low, high = _short("interval_low"), _short("interval_high")
     return verdicts.select(
         "verdict",
-        "gate",
-        "severity",
-        pl.format("{} / {}", "candidate", "baseline").alias("candidate / baseline"),
-        pl.format("{} [{}, {}]", *(_short(name) for name in ("effect", "interval_low", "interval_high"))).alias(
-            "effect"
-        ),
-        pl.format("{} {}", _short("margin"), pl.col("unit")).alias("margin"),
+        pl.format("{}\n{}s", "gate", "severity").alias("gate"),
+        pl.format("{}\nagainst {}", "candidate", "baseline").alias("candidate"),
+        pl.format("{}\n{} to {}", _short("effect"), low, high).alias("effect"),
+        pl.format("{}\n{}", _short("margin"), pl.col("unit")).alias("margin"),
         pl.col("sample_count").alias("n"),
     )
 

@@ -112,7 +112,9 @@ def apply_opcodes(opcodes: Sequence[int], baseline: str, candidate: str) -> str:
 def edit_script(opcodes: Sequence[int], candidate: str) -> tuple[Edit, ...]:
     """The edits with the words they bring along, so that they can be applied without the candidate."""
     words = split_words(candidate)
-    return tuple(Edit(b_start, b_end, tuple(words[c_start:c_end])) for _, b_start, b_end, c_start, c_end in groups(opcodes))
+    return tuple(
+        Edit(b_start, b_end, tuple(words[c_start:c_end])) for _, b_start, b_end, c_start, c_end in groups(opcodes)
+    )
 
 
 def apply_edits(edits: Iterable[Edit], baseline: str) -> str:
@@ -228,7 +230,8 @@ def _blocks(baseline: Sequence[str], candidate: Sequence[str]) -> list[_Block]:
 
 
 def _lines(words: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Where lines begin and end (one more than there are lines), and the lines; a line ends at white space with \\n."""
+    """Where lines begin and end (one more than there are lines), and the lines."""
+    # White space that holds a line feed ends its line.
     ends = [0, *(place for place, word in enumerate(words, start=1) if "\n" in word)]
     if ends[-1] != len(words):
         ends.append(len(words))

@@ -35,7 +35,9 @@ def _readable(gates: pl.DataFrame, lake: Lake) -> pl.DataFrame:
     names = lake.read("silver.runs", columns=["run_id", "backend"])
     order = {"fail": 0, "incomparable": 1, "inconclusive": 2, "pass": 3}
     return (
-        gates.join(names.rename({"run_id": "candidate_run_id", "backend": "candidate"}), on="candidate_run_id", how="left")
+        gates.join(
+            names.rename({"run_id": "candidate_run_id", "backend": "candidate"}), on="candidate_run_id", how="left"
+        )
         .join(names.rename({"run_id": "baseline_run_id", "backend": "baseline"}), on="baseline_run_id", how="left")
         .sort(pl.col("verdict").replace_strict(order, return_dtype=pl.Int8), "gate", "comparison_id")
         .select(

@@ -29,8 +29,10 @@ def diff_pairs(pairs: pl.DataFrame) -> pl.DataFrame:
     `pairs` has `baseline_output` and `candidate_output` (text or null) and their `_digest` columns, which spare the
     comparison of equal texts; a missing digest is made up for by the texts. Other columns are passed through.
     """
-    kinds = pairs.with_columns(_change_kind(pairs).alias("change_kind"))
-    texts = kinds.filter(pl.col("change_kind").is_in(["changed", "empty"])).select("baseline_output", "candidate_output")
+    kinds = pairs.with_columns(_change_kind().alias("change_kind"))
+    texts = kinds.filter(pl.col("change_kind").is_in(["changed", "empty"])).select(
+        "baseline_output", "candidate_output"
+    )
     places = kinds.select(place=pl.int_range(pl.len()), kind="change_kind")
     differing = places.filter(pl.col("kind").is_in(["changed", "empty"])).select("place")
     diffs = [_diff_batch(batch) for batch in texts.iter_slices(BATCH_PAIRS)]
@@ -48,7 +50,7 @@ def diff_pairs(pairs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _change_kind(pairs: pl.DataFrame) -> pl.Expr:
+def _change_kind() -> pl.Expr:
     baseline, candidate = pl.col("baseline_output"), pl.col("candidate_output")
     same_digest = pl.col("baseline_output_digest") == pl.col("candidate_output_digest")
     is_blank = [side.str.strip_chars() == "" for side in (baseline, candidate)]

@@ -85,10 +85,10 @@ def _section(row: dict[str, object]) -> str:
     repeat = f", repeat {row['repeat_index']}" if row["repeat_index"] else ""
     verdict = "rewritten" if is_rewritten else "edited"
     heads = [escape_markdown(f"{side}: {row[f'{side}_backend']}") for side in ("baseline", "candidate")]
+    sample, suite = escape_markdown(str(row["sample_id"])), escape_markdown(str(row["suite"]))
     return "\n".join(
         [
-            f"**{escape_markdown(str(row['sample_id']))}**{repeat} in {escape_markdown(str(row['suite']))}: "
-            f"{verdict}, similarity {similarity:.2f}",
+            f"**{sample}**{repeat} in {suite}: {verdict}, similarity {similarity:.2f}",
             "",
             f"| {heads[0]} | {heads[1]} |",
             "|---|---|",
@@ -107,7 +107,9 @@ def _cell(segments: Sequence[Segment], *, side: str) -> str:
             text = _around_edits(text, is_first=place == 0, is_last=place == len(segments) - 1)
         shown = text[:left]
         left -= len(shown)
-        parts.append(_marked(shown, mark="~~" if side == "baseline" else "**") if segment.is_edit else escape_markdown(shown))
+        parts.append(
+            _marked(shown, mark="~~" if side == "baseline" else "**") if segment.is_edit else escape_markdown(shown)
+        )
         if len(shown) < len(text):
             parts.append(f" \u2026 ({len(text) - len(shown)} more characters here)")
             break

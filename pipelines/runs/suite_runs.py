@@ -118,6 +118,10 @@ def run_suite(  # noqa: PLR0913 - each is a separate decision of the caller
             started_at=begun_at,
         )
 
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done, total, backend_name)
+
     path = work / f"{run_id}.partial.jsonl"
     with sole_writer(path), ExitStack() as stack:
         if landed_status(target) == "success":
@@ -129,21 +133,20 @@ def run_suite(  # noqa: PLR0913 - each is a separate decision of the caller
             return result(status="error", reused=0, message=str(error))
         partial = PartialRun.open(path, header(replace(backend.identity, name=backend_name), backend.max_concurrency))
         stack.callback(partial.close)
-        reused = _answer_missing(suite, backend, partial, repeats=repeats, clock=clock, progress=progress)
+        reused = _answer_missing(suite, backend, partial, repeats=repeats, clock=clock, tell=tell)
         partial.append(end_line(status="success", ended_at=clock()))
         partial.land(target)
         return result(status="success", reused=reused, discarded=partial.discarded_count)
 
 
 def _answer_missing(
-    suite: Suite, backend: Backend, partial: PartialRun, *, repeats: int, clock: Clock, progress: Progress | None
+    suite: Suite, backend: Backend, partial: PartialRun, *, repeats: int, clock: Clock, tell: Callable[[int], None]
 ) -> int:
     """Ask what `partial` does not hold yet; returns how many outputs it held."""
     wanted = [(sample, repeat) for repeat in range(repeats) for sample in suite.samples]
     missing = [(sample, repeat) for sample, repeat in wanted if (sample.id, repeat) not in partial.answered]
     done = len(wanted) - len(missing)
-    tell = progress or (lambda *_: None)
-    tell(done, len(wanted), backend.identity.name)
+    tell(done)
     writing = Lock()
 
     def answer(sample: Sample, repeat: int) -> None:
@@ -157,7 +160,7 @@ def _answer_missing(
         try:
             for count, future in enumerate(as_completed(futures), start=done + 1):
                 future.result()
-                tell(count, len(wanted), backend.identity.name)
+                tell(count)
         except BaseException:
             # Ctrl-C or a full disk: what is under way ends, what waits is not asked.
             pool.shutdown(wait=False, cancel_futures=True)

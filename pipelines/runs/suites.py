@@ -26,6 +26,7 @@ _SHOWN_CHARS = 60
 _REMEDIES = {
     "missing": "add it",
     "string_type": "write a text, in quotes if it looks like a number, a date or yes/no",
+    "string_unicode": "it has half of a surrogate pair, which is no character; write the character itself",
     "extra_forbidden": "remove it or correct its spelling",
     "list_type": "write a list, each entry on a line that starts with a dash",
     "tuple_type": "write a list, each entry on a line that starts with a dash",
@@ -45,6 +46,8 @@ def _as_text(value: object) -> object:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
+# The length first: after a validator pydantic would speak of items.
+FilledText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
 
 
@@ -82,7 +85,7 @@ class Sample(_Part):
     """One prompt with what a good answer is."""
 
     id: Name
-    prompt: Annotated[Text, Field(min_length=1)]
+    prompt: FilledText
     reference: Text | None = None
     scorers: tuple[ScorerUse, ...] | None = None
     tags: tuple[Name, ...] = ()
@@ -95,7 +98,7 @@ class Sampling(_Part):
     max_output_tokens: int = Field(default=256, ge=1)
     seed: int | None = Field(default=None, ge=0, lt=1 << 31)
     top_k_logprobs: int = Field(default=5, ge=0, le=20)
-    stop: tuple[Annotated[Text, Field(min_length=1)], ...] = ()
+    stop: tuple[FilledText, ...] = ()
 
     @model_validator(mode="after")
     def _seed_is_given(self) -> Sampling:
@@ -116,7 +119,7 @@ class Suite(_Part):
     description: Text = ""
     sampling: Sampling = Sampling()
     scorers: tuple[ScorerUse, ...] = ()
-    samples: Annotated[tuple[Sample, ...], Field(min_length=1)]
+    samples: tuple[Sample, ...]
 
     @property
     def parameters(self) -> SamplingParameters:
@@ -192,6 +195,8 @@ class _SuiteLoader(yaml.SafeLoader):
 
 def _faults_of(suite: Suite) -> list[str]:
     """What types cannot say: ids that are not unique, scorers without what they need."""
+    if not suite.samples:
+        return ["samples: is empty; a suite has at least one"]
     counts = Counter(sample.id for sample in suite.samples)
     faults = [
         f"samples: the id {name!r} is used {count} times; ids must differ"

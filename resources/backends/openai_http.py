@@ -2,8 +2,8 @@
 
 The key is read from the environment when the backend is opened, kept in memory only, and taken out of every message
 that is stored. What refuses before it answers (no connection, 429, 5xx) is asked again with growing waits; what fails
-after that is an output with status `error` or `timeout`. What arrives is read in
-`chat_chunks.py` and put together in `chat_answers.py`.
+after that is an output with status `error` or `timeout`. What arrives is read in `chat_chunks.py`
+and put together in `chat_answers.py`.
 """
 
 from __future__ import annotations

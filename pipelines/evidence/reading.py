@@ -1,0 +1,73 @@
+"""What the steps of this room read from the lake: the plan for some run dates, the runs in it, who may be promoted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from lake.store import Lake
+from pipelines.evidence.pairing import RUN_COLUMNS, plan_comparisons
+from pipelines.evidence.policy import Policy
+from pipelines.evidence.promotion import PROMOTED, promote
+from pipelines.evidence.slices import dates_slice
+
+__all__ = [
+    "COMPARISONS",
+    "DIFFS",
+    "GATES",
+    "OUTPUTS",
+    "PROMOTED",
+    "RUNS",
+    "differing_rows",
+    "read_plan",
+    "read_promotable",
+    "read_runs",
+]
+
+RUNS, OUTPUTS = "silver.runs", "silver.outputs"
+DIFFS, COMPARISONS, GATES = "gold.output_diffs", "gold.run_comparisons", "gold.gate_results"
+
+_ASSESSED_COLUMNS = ("status", "fingerprint", "expected_sample_count")
+
+
+def read_plan(
+    lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, version: int
+) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
+    """The planned comparisons of these dates, and the rows of all runs of their suites by id."""
+    candidates = lake.read(RUNS, columns=["suite"], where=dates_slice(run_dates), at=version)
+    suites = candidates["suite"].unique().sort().to_list()
+    columns = list(dict.fromkeys((*RUN_COLUMNS, *_ASSESSED_COLUMNS)))
+    runs = lake.read(RUNS, columns=columns, where={"suite": suites}, at=version)
+    plan = plan_comparisons(runs, policy, set(run_dates))
+    needed = pl.concat([plan["candidate_run_id"], plan["baseline_run_id"]]).unique()
+    involved = runs.filter(pl.col("run_id").is_in(needed.implode()))
+    return plan, {row["run_id"]: row for row in involved.to_dicts()}
+
+
+def read_promotable(lake: Lake, policy: Policy, run_dates: Sequence[dt.date]) -> tuple[pl.DataFrame, int]:
+    """The rows that `gold.promoted_runs` should hold for these dates, and how many rows say so."""
+    where = dates_slice(run_dates)
+    comparisons = lake.read(COMPARISONS, columns=["comparison_id", "pairing", "candidate_run_id"], where=where)
+    gates = lake.read(GATES, columns=["comparison_id", "gate", "severity", "verdict", "policy_digest"], where=where)
+    runs = lake.read(RUNS, columns=["run_id", "run_date", "suite", "backend"], where=where)
+    current = gates.filter(policy_digest=policy.digest)
+    return promote(comparisons, current, runs, policy), comparisons.height + gates.height + runs.height
+
+
+def differing_rows(expected: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    """Rows that only one of the two frames has; both get the columns of `expected`."""
+    names = expected.columns
+    standing = standing.select(names)
+    return pl.concat([expected.join(standing, on=names, how="anti"), standing.join(expected, on=names, how="anti")])
+
+
+def read_runs(lake: Lake, comparisons: pl.DataFrame, *, version: int) -> dict[str, dict[str, Any]]:
+    """The runs on both sides of some comparisons, by id."""
+    ids = sorted({*comparisons["candidate_run_id"], *comparisons["baseline_run_id"]})
+    columns = ["run_id", "run_date", *_ASSESSED_COLUMNS]
+    return {
+        row["run_id"]: row for row in lake.read(RUNS, columns=columns, where={"run_id": ids}, at=version).to_dicts()
+    }

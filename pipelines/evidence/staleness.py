@@ -1,0 +1,117 @@
+"""Which run dates have evidence that is missing, outdated or orphaned, found by following the change feed of runs.
+
+The cursor of consumer `evidence:<policy digest>` on `silver.runs` says up to which version all evidence is known to
+stand. It moves only over what was looked at, so a killed night is found again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+
+import polars as pl
+
+from lake.errors import UserError
+from lake.store import Lake
+from pipelines.evidence.policy import Policy
+from pipelines.evidence.reading import (
+    COMPARISONS,
+    DIFFS,
+    GATES,
+    PROMOTED,
+    RUNS,
+    differing_rows,
+    read_plan,
+    read_promotable,
+)
+from pipelines.evidence.slices import dates_slice
+from pipelines.evidence.verdicts import expected_verdicts
+
+CURSORS = "silver.cursors"
+_CONSUMER = "evidence:"
+_NEVER = -1
+
+
+def stale_run_dates(lake: Lake, policy: Policy, *, since: int = _NEVER) -> list[dt.date]:
+    """Run dates, ascending, whose evidence is not what runs and policy ask for.
+
+    Looks at the dates that changes of `silver.runs` after version `since`, or after the cursor if that is later, can
+    have touched. When all evidence stands, the cursor moves up and the next call begins there, so the cost follows
+    what is new. An edited policy has no cursor yet: everything is looked at once.
+    """
+    version = lake.version(RUNS)
+    cursor = lake.cursor(_consumer(policy), RUNS)
+    seen = max(since, cursor)
+    if seen >= version:
+        return []
+    stale = _dates_out_of_step(lake, policy, _touched_dates(lake, since=seen, version=version), version=version)
+    if not stale and seen == cursor:
+        _move_cursor(lake, policy, version)
+    return stale
+
+
+def settle(lake: Lake, policy: Policy, run_dates: Collection[dt.date]) -> None:
+    """Move the cursor up if everything that runs have touched since lies in `run_dates`, which were just worked off.
+
+    A night that adds one run and judges it leaves nothing for the next one to look at again.
+    """
+    version = lake.version(RUNS)
+    cursor = lake.cursor(_consumer(policy), RUNS)
+    if cursor >= version:
+        return
+    touched = _touched_dates(lake, since=cursor, version=version)
+    if set(touched) <= set(run_dates) and not _dates_out_of_step(lake, policy, touched, version=version):
+        _move_cursor(lake, policy, version)
+
+
+def _touched_dates(lake: Lake, *, since: int, version: int) -> list[dt.date]:
+    """Dates of changed runs, old and new, and every later date of their suites, where they may be a baseline now."""
+    changed = _changed_runs(lake, since=since, version=version)
+    first = changed.group_by("suite").agg(pl.col("run_date").min().alias("first_date"))
+    suites = first["suite"].sort().to_list()
+    runs = lake.read(RUNS, columns=["suite", "run_date"], where={"suite": suites}, at=version).unique()
+    later = runs.join(first, on="suite").filter(pl.col("run_date") >= pl.col("first_date"))
+    return sorted({*changed["run_date"], *later["run_date"]})
+
+
+def _changed_runs(lake: Lake, *, since: int, version: int) -> pl.DataFrame:
+    if since > _NEVER:
+        try:
+            return lake.changes(RUNS, since, until=version).select("suite", "run_date").unique()
+        except UserError:
+            # Maintenance has removed what the feed would need; the table itself says more than enough.
+            pass
+    return lake.read(RUNS, columns=["suite", "run_date"], at=version).unique()
+
+
+def _dates_out_of_step(lake: Lake, policy: Policy, dates: Sequence[dt.date], *, version: int) -> list[dt.date]:
+    where = dates_slice(dates)
+    plan, _ = read_plan(lake, policy, dates, version=version)
+    mark = ["comparison_id", "run_date", "input_digest"]
+    marks = lake.read(COMPARISONS, columns=mark, where=where)
+    diffed = lake.read(DIFFS, columns=mark[:2], where=where).unique()
+    verdicts = lake.read(GATES, columns=[*mark, "gate"], where=where)
+    promoted = lake.read(PROMOTED, where=where)
+    promotable, _ = read_promotable(lake, policy, dates)
+    differences = [
+        differing_rows(plan.select(mark), marks),
+        # A comparison may well have no diffs, but diffs without a comparison are orphans.
+        diffed.join(plan, on=mark[:2], how="anti"),
+        differing_rows(expected_verdicts(plan, policy), verdicts),
+        differing_rows(promotable.select("run_id", "policy_digest", "run_date"), promoted),
+    ]
+    return sorted({date for rows in differences for date in rows["run_date"]})
+
+
+def _move_cursor(lake: Lake, policy: Policy, version: int) -> None:
+    """Move the cursor, and drop those of other policies: one that stands still would keep old versions for ever."""
+    lake.move_cursor(_consumer(policy), {RUNS: version})
+    others = lake.read(CURSORS, columns=["consumer", "table"]).filter(
+        pl.col("consumer").str.starts_with(_CONSUMER) & (pl.col("consumer") != _consumer(policy))
+    )
+    if others.height:
+        lake.remove(CURSORS, others)
+
+
+def _consumer(policy: Policy) -> str:
+    return f"{_CONSUMER}{policy.digest}"

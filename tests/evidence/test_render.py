@@ -1,0 +1,147 @@
+import unicodedata
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.evidence.render import CELL_CHARACTERS, escape_markdown, readable_segments, side_by_side
+
+HOSTILE = [
+    "| a | b |\n|---|---|",
+    "```diff\n- x\n```",
+    "`code` ``more``",
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "[click](javascript:alert(1)) ![x](http://evil.example/x.png)",
+    "https://evil.example www.evil.example",
+    "\x1b[31mred\x1b[0m \x07 \x7f \x9b31m",
+    "\u202egnp.exe \u2066isolated\u2069 \ufeff\u200b",
+    "\U000e0041\U000e0042 \u2028 \u2029 \ud800",
+    "**bold** ~~gone~~ _under_ # head\n1. one\n- two",
+    "&lt;b&gt; &amp; \\ \\| \\\\|",
+    "\r\n\t\x00",
+]
+
+
+def pair(baseline: str, candidate: str, *, similarity: float = 0.9, **changes) -> pl.DataFrame:
+    row = {
+        "comparison_id": "c",
+        "suite": "capitals",
+        "sample_id": "s1",
+        "repeat_index": 0,
+        "similarity_ratio": similarity,
+        "candidate_run_id": "x",
+        "baseline_run_id": "y",
+        "candidate_backend": "a",
+        "baseline_backend": "b",
+        "candidate_output": candidate,
+        "baseline_output": baseline,
+    }
+    return pl.DataFrame([row | changes])
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_escaped_text_is_one_line_of_visible_characters(text):
+    escaped = escape_markdown(text)
+    for character in escaped:
+        assert character == "\u2060" or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+@given(st.text())
+@settings(deadline=None, max_examples=200)
+def test_every_mark_of_markdown_is_behind_a_backslash(text):
+    escaped = escape_markdown(text)
+    place = 0
+    while place < len(escaped):
+        if escaped[place] == "\\":
+            assert escaped[place + 1] in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+            place += 2
+        else:
+            assert escaped[place] not in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+            place += 1
+
+
+def test_what_hides_or_turns_text_is_named():
+    assert escape_markdown("\u202egnp") == "\u27e8U\\+202E\u27e9gnp"
+    assert escape_markdown("\U000e0041") == "\u27e8U\\+E0041\u27e9"
+    assert escape_markdown("a\x1b[0m") == "a\u241b\\[0m"
+    assert escape_markdown("a\nb\tc") == "a\u23ce b\u21e5 c"
+    assert escape_markdown("\x7f\x00") == "\u2421\u2400"
+
+
+def test_letters_of_any_script_and_joined_emoji_stay():
+    text = "Zürich 東京 القاهرة \U0001f469\u200d\U0001f4bb"
+    assert escape_markdown(text) == text
+
+
+def test_links_are_broken():
+    assert "://" not in escape_markdown("http://evil.example").replace("\\", "")
+    assert "www." not in escape_markdown("www.evil.example").replace("\\", "")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("similarity", [0.1, 0.9])
+def test_a_hostile_output_stays_in_its_cell(text, similarity):
+    text = text.replace("\ud800", "")
+    shown = side_by_side(pair(f"before {text} after", "before after", similarity=similarity, sample_id=text))
+    lines = shown.split("\n")
+    assert len(lines) == 5
+    for line in lines[2:]:
+        bars = [place for place, mark in enumerate(line) if mark == "|" and not line[:place].endswith("\\")]
+        assert len(bars) == 3, line
+
+
+def test_edits_are_struck_out_on_the_left_and_bold_on_the_right():
+    shown = side_by_side(pair("The capital of France is Lyon today", "The capital of France is Paris today"))
+    assert shown.splitlines()[-1] == (
+        "| The capital of France is \u200a~~Lyon~~\u200a today | The capital of France is \u200a**Paris**\u200a today |"
+    )
+
+
+def test_marks_touch_no_white_space_so_that_they_are_marks():
+    # The edit is " and more " with spaces at both ends: they must stay outside the stars.
+    shown = side_by_side(pair("red", "red and more \nred and so on"))
+    for part in shown.splitlines()[-1].split("**")[1::2]:
+        assert part == part.strip()
+
+
+def test_an_edit_of_white_space_alone_is_shown():
+    shown = side_by_side(pair("aaaa  bbbb", "aaaa bbbb"))
+    assert shown.splitlines()[-1] == ("| aaaa\u200a~~\u2423\u2423~~\u200abbbb | aaaa\u200a**\u2423**\u200abbbb |")
+
+
+def test_unlike_answers_are_shown_whole_without_marks():
+    shown = side_by_side(pair("Yes", "The sky", similarity=0.0))
+    assert "rewritten" in shown
+    assert "| Yes | The sky |" in shown
+
+
+def test_long_outputs_are_cut_and_say_so():
+    shown = side_by_side(pair("x" * 5_000, "y" * 3_000, similarity=0.0))
+    assert f"({5_000 - CELL_CHARACTERS} more characters here)" in shown
+    assert f"({3_000 - CELL_CHARACTERS} more characters here)" in shown
+
+
+def test_a_long_kept_stretch_shows_its_ends_alone():
+    kept = " ".join(f"w{number}" for number in range(200))
+    shown = side_by_side(pair(f"first {kept} last", f"FIRST {kept} LAST"))
+    assert "w0 " in shown
+    assert "w199" in shown
+    assert "w100" not in shown
+
+
+def test_an_empty_output_is_not_an_empty_cell():
+    assert side_by_side(pair("", "something", similarity=0.0)).splitlines()[-1] == "| (empty) | something |"
+
+
+def test_no_pairs_say_so():
+    assert side_by_side(pair("a", "b").clear()) == "No outputs differ."
+
+
+@given(st.text(alphabet="ab \n"), st.text(alphabet="ab \n"))
+@settings(deadline=None, max_examples=100)
+def test_segments_joined_are_both_texts(baseline, candidate):
+    segments = readable_segments(baseline, candidate)
+    assert "".join(segment.baseline for segment in segments) == baseline
+    assert "".join(segment.candidate for segment in segments) == candidate
+    assert all(segment.baseline == segment.candidate for segment in segments if not segment.is_edit)
