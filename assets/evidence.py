@@ -8,6 +8,7 @@ import dagster as dg
 from assets.partitions import RUN_DATES, run_dates
 from assets.presentation import check_name, comparison_table, gate_check, gate_table
 from assets.tables import asset_key, table_metadata, table_spec
+from pipelines.evidence.listing import list_verdicts
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.render import side_by_side
 from pipelines.evidence.steps import compare_runs, diff_outputs, judge_gates, most_different_pairs, promote_runs
@@ -94,7 +95,7 @@ def judged_gates(policy: Policy) -> dg.AssetsDefinition:
         lake, dates = installation.lake, run_dates(context)
         judge_gates(lake, policy, dates, mode=_mode(context))
         promoted = promote_runs(lake, policy, dates)
-        verdicts = lake.read("gold.gate_results", where={"run_date": dates})
+        verdicts = list_verdicts(lake, dates=dates)
         facts = table_metadata(lake, EVIDENCE_TABLES)
         yield dg.MaterializeResult(
             asset_key=gates_key,

@@ -71,26 +71,25 @@ def import_summary(result: ImportResult) -> str:
     return "\n".join(lines)
 
 
-def gate_table(gates: pl.DataFrame) -> str:
-    """Verdicts with observed values, effect, interval and margin; rows of `gold.gate_results`."""
-    if gates.is_empty():
+def gate_table(verdicts: pl.DataFrame) -> str:
+    """Verdicts with observed values, effect, interval and margin; rows of `listing.readable_verdicts`."""
+    if verdicts.is_empty():
         return "No comparison was judged for these dates: no run had a baseline under the policy."
     return markdown_table(
-        ["verdict", "gate", "suite", "candidate", "baseline", "effect", "interval", "margin", "n", "why"],
+        ["verdict", "gate", "candidate", "baseline", "effect", "interval", "margin", "n", "why"],
         (
             [
                 badge(row["verdict"]),
-                escape_markdown(row["gate"]),
-                escape_markdown(row["suite"]),
-                f"{number(row['candidate_value'])} `{row['candidate_run_id'][:8]}`",
-                f"{number(row['baseline_value'])} `{row['baseline_run_id'][:8]}`",
+                f"{escape_markdown(row['gate'])} ({row['severity']}s)",
+                f"{escape_markdown(row['candidate'] or row['candidate_run_id'])}: {number(row['candidate_value'])}",
+                f"{escape_markdown(row['baseline'] or row['baseline_run_id'])}: {number(row['baseline_value'])}",
                 number(row["effect"], row["unit"]),
                 f"{number(row['interval_low'])} to {number(row['interval_high'])}",
                 number(row["margin"], row["unit"]),
                 str(row["sample_count"]),
                 escape_markdown(" ".join(row["reasons"])),
             ]
-            for row in gates.sort("gate", "comparison_id").iter_rows(named=True)
+            for row in verdicts.iter_rows(named=True)
         ),
     )
 

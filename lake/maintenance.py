@@ -12,14 +12,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from lake.delta import EXCLUSIVE, HOOKS, recorded_rows, writer_properties
 from lake.errors import ConflictError, MaintenanceError
-from lake.store import CURSORS, PINS
+from lake.store import CURSORS, MAX_TRIES, PINS
 from lake.tables import contract_of
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def maintain(lake: Lake, table: str, *, retention_hours: int) -> MaintenanceResu
         _compact(lake, table)
         handle = lake.open_for_write(contract_of(table))
         handle.create_checkpoint()
-        kept, vacuumed = _vacuum(lake, table, handle, retention_hours)
+        kept, vacuumed = _vacuum(lake, table, retention_hours)
         handle = lake.open_for_write(contract_of(table))
         return MaintenanceResult(
             table=table,
@@ -91,19 +90,15 @@ def _compact(lake: Lake, table: str) -> None:
             )
         except CommitFailedError:
             continue
-        _verify(lake, table, before)
+        # The handle is now at the compaction's own version, even if appends landed before and after it.
+        if handle.version() > before:
+            _verify(lake, table, handle.version())
         return
     raise ConflictError.gave_up(table, "maintain", MAX_COMPACTIONS, first_version, lake.version(table))
 
 
-def _verify(lake: Lake, table: str, before: int) -> None:
-    """Compare the rows of the compaction that followed version `before`, if there was one, with those before it."""
-    after = lake.handle(table)
-    if after is None or after.version() == before:
-        return
-    compacted = _compaction_version(after, before)
-    if compacted is None:
-        return
+def _verify(lake: Lake, table: str, compacted: int) -> None:
+    """Compare the rows of the version that a compaction made with those of the version before it."""
     rows_after = _rows_at(lake, table, compacted)
     rows_before = _rows_at(lake, table, compacted - 1)
     if rows_after != rows_before:
@@ -123,19 +118,12 @@ def _undo(lake: Lake, table: str, compacted: int, rows_before: int, rows_after: 
     return f"{fault}; it was restored to version {compacted - 1}. Please report this."
 
 
-def _compaction_version(handle: DeltaTable, before: int) -> int | None:
-    for entry in handle.history(limit=handle.version() - before):
-        if entry["operation"] == "OPTIMIZE":
-            return int(entry["version"])
-    return None
-
-
 def _rows_at(lake: Lake, table: str, version: int) -> int:
     handle = lake.handle(table, at=version)
     return 0 if handle is None else recorded_rows(handle)
 
 
-def _vacuum(lake: Lake, table: str, handle: DeltaTable, retention_hours: int) -> tuple[tuple[int, ...], int]:
+def _vacuum(lake: Lake, table: str, retention_hours: int) -> tuple[tuple[int, ...], int]:
     """Remove files that no kept version needs; gives the kept versions and how many files went.
 
     `keep_versions` protects data files alone. The feed's own files are removed by age, so the retention is drawn out
@@ -143,11 +131,12 @@ def _vacuum(lake: Lake, table: str, handle: DeltaTable, retention_hours: int) ->
     """
     pinned = lake.read(PINS, columns=["version"], where={"table": table})["version"].to_list()
     cursors = lake.read(CURSORS, columns=["version"], where={"table": table})["version"].to_list()
+    handle = lake.open_for_write(contract_of(table))
     newest = handle.version()
     slowest = max(min(cursors, default=newest), 0)
     kept = tuple(sorted({*pinned, slowest} - {newest}))
     removed = handle.vacuum(
-        retention_hours=max(retention_hours, _hours_since(handle, slowest) if slowest < newest else 0),
+        retention_hours=max(retention_hours, _hours_since(lake, table, slowest) if slowest < newest else 0),
         dry_run=False,
         enforce_retention_duration=False,
         full=True,
@@ -157,8 +146,22 @@ def _vacuum(lake: Lake, table: str, handle: DeltaTable, retention_hours: int) ->
     return kept, len(removed)
 
 
-def _hours_since(handle: DeltaTable, version: int) -> int:
+def _hours_since(lake: Lake, table: str, version: int) -> int:
     """Whole hours, rounded up, since `version` was committed, and the slack."""
-    committed_ms = handle.history(limit=handle.version() - version + 1)[-1]["timestamp"]
+    committed_ms = _commit_info(lake, table, version)["timestamp"]
     age = dt.datetime.now(dt.UTC) - dt.datetime.fromtimestamp(committed_ms / 1000, dt.UTC)
     return math.ceil(age / dt.timedelta(hours=1)) + CLOCK_SLACK_HOURS
+
+
+def _commit_info(lake: Lake, table: str, version: int) -> dict[str, Any]:
+    """What the log says of a version.
+
+    `history` reads the log's newest entries but numbers them from the handle's version, so it is believed only when
+    nobody committed meanwhile.
+    """
+    for _ in range(MAX_TRIES):
+        handle = lake.open_for_write(contract_of(table))
+        entry = handle.history(limit=handle.version() - version + 1)[-1]
+        if lake.version(table) == handle.version():
+            return entry
+    raise ConflictError.gave_up(table, "maintain", MAX_TRIES, version, lake.version(table))

@@ -224,10 +224,13 @@ def gate(
     """
     from pipelines.evidence.listing import exit_code_of, list_verdicts
     from studio.rendering import emit
+    from studio.summary import print_verdicts
 
-    rows = list_verdicts(_installation().lake, date=date.date() if date else None)
+    rows = list_verdicts(_installation().lake, dates=[date.date()] if date else None)
     if rows.is_empty() and not as_json and form == "table":
         sys.stdout.write("No verdicts yet. Judge something:  benchlake nightly\n")
+    elif form == "table" and not as_json:
+        print_verdicts(rows)
     else:
         emit(rows, "json" if as_json else form)
     raise typer.Exit(exit_code_of(rows))

@@ -44,7 +44,7 @@ def run_night(installation: Installation, *, use_verdicts: bool) -> int:
         sys.stderr.write(f"A step broke: {message}\n")
     if status:
         return 4
-    return exit_code_of(list_verdicts(installation.lake, date=date)) if use_verdicts else 0
+    return exit_code_of(list_verdicts(installation.lake, dates=[date])) if use_verdicts else 0
 
 
 def _follow(installation: Installation) -> tuple[list[str], list[str], int]:

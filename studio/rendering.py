@@ -20,6 +20,8 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 CELL_CHARACTERS = 60
 TABLE_ROWS = 100
+# Up to here folding cells keeps a table readable on a narrow terminal.
+MAX_FOLDED_COLUMNS = 7
 
 
 def printable(text: str) -> str:
@@ -27,14 +29,14 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def emit(rows: pl.DataFrame, form: Format, *, title: str = "") -> None:
+def emit(rows: pl.DataFrame, form: Format) -> None:
     """Write rows to standard output in the form that was asked for."""
     if form == "json":
         sys.stdout.write(as_json(rows) + "\n")
     elif form == "csv":
         sys.stdout.write(as_csv(rows))
     else:
-        print_table(rows, title=title)
+        print_table(rows)
 
 
 def as_json(rows: pl.DataFrame) -> str:
@@ -73,27 +75,43 @@ def as_csv(rows: pl.DataFrame) -> str:
 
 
 def print_table(rows: pl.DataFrame, *, title: str = "", verdict_column: str = "verdict") -> None:
-    """A table for people: long cells cut, at most `TABLE_ROWS` rows, verdicts in colour."""
+    """Rows for people: a table where it fits the terminal, else one field a line; long cells cut, verdicts in colour."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", header_style="bold", row_styles=["", "dim"])
-    for name, dtype in rows.schema.items():
-        table.add_column(
-            name, justify="right" if dtype.is_numeric() else "left", overflow="fold", no_wrap=name == verdict_column
-        )
-    for row in rows.head(TABLE_ROWS).iter_rows(named=True):
-        table.add_row(
-            *(
-                Text(_cell(value), style=VERDICT_STYLES.get(str(value), "") if name == verdict_column else "")
-                for name, value in row.items()
-            )
-        )
     console = Console()
+    cells = [[_cell(value) for value in row] for row in rows.head(TABLE_ROWS).iter_rows()]
+    fits = _width(rows.columns, cells) <= console.width or rows.width <= MAX_FOLDED_COLUMNS
+    table = Table(title=title or None, title_justify="left", header_style="bold", show_header=fits)
+    if fits:
+        for name, dtype in rows.schema.items():
+            table.add_column(
+                name, justify="right" if dtype.is_numeric() else "left", overflow="fold", no_wrap=name == verdict_column
+            )
+    else:
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+    for row in cells:
+        texts = [
+            Text(cell, style=VERDICT_STYLES.get(cell, "") if name == verdict_column else "")
+            for name, cell in zip(rows.columns, row, strict=True)
+        ]
+        if fits:
+            table.add_row(*texts)
+        else:
+            for name, text in zip(rows.columns, texts, strict=True):
+                table.add_row(name, text)
+            table.add_section()
     console.print(table)
     if rows.height > TABLE_ROWS:
         console.print(f"{rows.height - TABLE_ROWS} more rows; use --format json or a LIMIT of your own.")
+
+
+def _width(names: list[str], cells: list[list[str]]) -> int:
+    """Characters that a table needs to show every cell on one line, borders included."""
+    columns = zip(names, *cells, strict=True)
+    return 1 + sum(3 + max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns)
 
 
 VERDICT_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "incomparable": "magenta"}

@@ -10,7 +10,7 @@ import polars as pl
 
 from pipelines.evidence.listing import list_verdicts
 from pipelines.runs.listing import list_runs
-from studio.rendering import print_table
+from studio.rendering import print_table, printable
 
 if TYPE_CHECKING:
     from resources.installation import Installation
@@ -43,7 +43,7 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
         ),
         title="Outputs that differ",
     )
-    print_table(_gates(list_verdicts(lake, date=date)), title="Gates (effect of candidate against baseline)")
+    print_verdicts(list_verdicts(lake, dates=[date]))
     rejects = lake.row_count("bronze.rejects")
     sys.stdout.write(
         f"{runs.height} runs, {int(runs['output_count'].sum())} samples, "
@@ -51,6 +51,13 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
         f'Ask:   .venv/bin/benchlake sql "select gate, verdict, reasons from gold.gate_results"\n'
         f"Look:  make ui   then open {page}\n"
     )
+
+
+def print_verdicts(verdicts: pl.DataFrame) -> None:
+    """Print rows of `list_verdicts` as a table that fits a terminal, and under it why the undecided and failed are so."""
+    print_table(_gates(verdicts), title="Gates (effect of candidate against baseline)")
+    for row in verdicts.filter(pl.col("verdict") != "pass").iter_rows(named=True):
+        sys.stdout.write(f"{row['gate']}: {row['verdict']}. {printable(' '.join(row['reasons']))}\n")
 
 
 def _gates(verdicts: pl.DataFrame) -> pl.DataFrame:

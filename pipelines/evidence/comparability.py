@@ -18,11 +18,11 @@ SHOULD_MATCH = {
     "tokenizer": "tokenizers",
     "sampling_digest": "sampling parameters",
     "logprobs_mode": "logprobs modes",
-    "concurrency": "concurrency",
-    "hardware": "hardware",
+    "concurrency": "numbers of concurrent requests",
+    "hardware": "machines",
 }
 # Differing here, one run's milliseconds say nothing about the other's.
-TIMING = {"concurrency": "concurrency", "hardware": "hardware"}
+TIMING = {field: SHOULD_MATCH[field] for field in ("concurrency", "hardware")}
 
 Fingerprint = Mapping[str, Any]
 

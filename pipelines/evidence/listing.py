@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -11,15 +12,14 @@ from lake.store import Lake
 GATES = "gold.gate_results"
 
 
-def list_verdicts(lake: Lake, *, date: dt.date | None = None) -> pl.DataFrame:
-    """Verdicts of a run date, of the newest one that has any when `date` is None; failures first."""
-    if date is None:
-        dates = lake.read(GATES, columns=["run_date"])["run_date"]
-        if dates.is_empty():
-            return _readable(lake.read(GATES), lake)
-        date = dates.max()  # type: ignore[assignment]  # a date column's maximum is a date
-    assert date is not None
-    return _readable(lake.read(GATES, where={"run_date": date}), lake)
+def list_verdicts(lake: Lake, *, dates: Sequence[dt.date] | None = None) -> pl.DataFrame:
+    """Verdicts of some run dates, of the newest that has any when `dates` is None; failures first.
+
+    Rows of `gold.gate_results` with the backends' names as `candidate` and `baseline`.
+    """
+    if dates is None:
+        dates = lake.read(GATES, columns=["run_date"])["run_date"].unique().sort().tail(1).to_list()
+    return _readable(lake.read(GATES, where={"run_date": list(dates)}), lake)
 
 
 def exit_code_of(verdicts: pl.DataFrame) -> int:

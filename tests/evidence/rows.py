@@ -50,6 +50,7 @@ def run(run_id: str, backend: str = "a", *, started_at: dt.datetime = START, **c
         "backend": backend,
         "model": "tiny",
         "engine": backend,
+        "engine_version": "1",
         "fingerprint": FINGERPRINT,
         "code_version": dict.fromkeys(("commit", "branch", "pull_request", "is_dirty", "repository_url")),
         "tags": [],

@@ -86,5 +86,5 @@ def test_timings_need_the_same_machine_and_load():
     assert timing_differences(FINGERPRINT, FINGERPRINT) == []
     assert timing_differences(FINGERPRINT | {"hardware": None}, FINGERPRINT) == []
     assert timing_differences(FINGERPRINT | {"concurrency": 8}, FINGERPRINT) == [
-        "The concurrency differ: candidate 8, baseline 1. Timings say nothing about each other."
+        "The numbers of concurrent requests differ: candidate 8, baseline 1. Timings say nothing about each other."
     ]
