@@ -6,7 +6,7 @@ from typing import Literal
 import dagster as dg
 
 from assets.partitions import RUN_DATES, run_dates
-from assets.presentation import check_name, comparison_table, gate_check, gate_table
+from assets.presentation import comparison_table, gate_check, gate_table
 from assets.tables import asset_key, table_metadata, table_spec
 from pipelines.evidence.listing import list_verdicts
 from pipelines.evidence.policy import Policy
@@ -79,7 +79,7 @@ def judged_gates(policy: Policy) -> dg.AssetsDefinition:
         ],
         check_specs=[
             dg.AssetCheckSpec(
-                check_name(gate),
+                gate.name,
                 asset=gates_key,
                 blocking=gate.severity == "block",
                 description=f"{gate.family} on {gate.metric}, margin {gate.margin}; {gate.severity}s when it fails.",

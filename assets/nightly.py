@@ -10,15 +10,20 @@ import datetime as dt
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from filelock import FileLock, Timeout
 
 from assets.definitions import build_defs
 from assets.partitions import FIRST_RUN_DATE
+from lake.errors import UserError
 from pipelines.evidence.steps import stale_run_dates
 from resources.installation import Installation
 
+_NIGHT = {"benchlake/started_by": "benchlake nightly"}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -28,12 +33,37 @@ def main() -> int:
     installation = Installation(folder=folder, on_progress=_tell_progress)
     defs = build_defs(folder=folder)
     tonight = dt.datetime.now(dt.UTC).date()
-    with dg.DagsterInstance.get() as instance:
+    with _only_night(installation), dg.DagsterInstance.get() as instance:
+        _bury_killed_nights(instance)
         succeeded = _execute(defs, "nightly", instance, installation, tonight)
-        for date in stale_run_dates(installation.lake, installation.policy, since=-1):
-            if date >= FIRST_RUN_DATE and date != tonight:
+        for date in stale_run_dates(installation.lake, installation.policy, first_date=FIRST_RUN_DATE):
+            if date != tonight:
                 succeeded &= _execute(defs, "update_evidence", instance, installation, date)
     return 0 if succeeded else 1
+
+
+@contextmanager
+def _only_night(installation: Installation) -> Iterator[None]:
+    """Hold this installation's night; the system lets go of the lock when the holder dies, however it dies."""
+    lock = FileLock(installation.state.home / "night.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"Another night is running on {installation.state.home}. Wait for it, or look at it with: benchlake ui"
+        ) from None
+    with lock:
+        yield
+
+
+def _bury_killed_nights(instance: dg.DagsterInstance) -> None:
+    """Fail the runs of nights that were killed, and give back their pool slots, on which this one would wait for ever.
+
+    Only one night runs at a time, so any other that claims to be running is dead.
+    """
+    for run in instance.get_runs(dg.RunsFilter(tags=_NIGHT, statuses=[dg.DagsterRunStatus.STARTED])):
+        instance.report_run_failed(run, "The process was killed; the next night took up its work.")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 def _execute(
@@ -46,6 +76,7 @@ def _execute(
         partition_key=date.isoformat(),
         raise_on_error=False,
         run_config=_QUIET,
+        tags=_NIGHT,
         resources={"installation": installation},
     )
     broken = [event for event in result.all_events if event.is_step_failure and not _is_gate_failure(event)]
@@ -78,4 +109,8 @@ def _tell(**facts: object) -> None:
 
 if __name__ == "__main__":
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(3)

@@ -7,7 +7,6 @@ Dagster renders Markdown and data-URI images and strips HTML. Text that a model 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Sequence
 
 import dagster as dg
@@ -135,18 +134,13 @@ def contract_table(results: pl.DataFrame) -> str:
     )
 
 
-def check_name(gate: Gate) -> str:
-    """The gate's name as Dagster allows it for a check: letters, digits and underscores."""
-    return re.sub(r"\W", "_", gate.name)
-
-
 def gate_check(gate: Gate, verdicts: pl.DataFrame, asset: dg.AssetKey) -> dg.AssetCheckResult:
     """The Dagster view of a gate: passed only if every comparison passed; undecided ones warn, failures may block."""
     own = verdicts.filter(pl.col("gate") == gate.name)
     counts = own["verdict"].value_counts(sort=True)
     has_failed = (own["verdict"] == "fail").any()
     return dg.AssetCheckResult(
-        check_name=check_name(gate),
+        check_name=gate.name,
         asset_key=asset,
         passed=own.height > 0 and bool((own["verdict"] == "pass").all()),
         severity=dg.AssetCheckSeverity.ERROR

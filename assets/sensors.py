@@ -1,7 +1,5 @@
 """Sensors: files that land are imported, runs that change wake the evidence of their dates."""
 
-import json
-
 import dagster as dg
 
 from assets.jobs import IMPORT_LANDING, UPDATE_EVIDENCE
@@ -45,16 +43,11 @@ def run_feed_sensor(
     context: dg.SensorEvaluationContext, installation: dg.ResourceParam[Installation]
 ) -> dg.SensorResult | dg.SkipReason:
     """One run request per run date whose planned comparisons are not all in the lake."""
-    cursor = json.loads(context.cursor or "{}")
-    version = installation.lake.version(RUNS)
-    policy_digest = installation.policy.digest
-    if cursor == {"version": version, "policy": policy_digest}:
-        return dg.SkipReason(f"{RUNS} is still at version {version} and the policy is the same.")
-    since = cursor.get("version", -1) if cursor.get("policy") == policy_digest else -1
-    dates = stale_run_dates(installation.lake, installation.policy, since=since)
-    requests = [
-        dg.RunRequest(run_key=f"{date}@{version}:{policy_digest[:12]}", partition_key=date.isoformat())
-        for date in dates
-        if date >= FIRST_RUN_DATE
-    ]
-    return dg.SensorResult(run_requests=requests, cursor=json.dumps({"version": version, "policy": policy_digest}))
+    state = f"{installation.lake.version(RUNS)}:{installation.policy.digest[:12]}"
+    dates = stale_run_dates(installation.lake, installation.policy, first_date=FIRST_RUN_DATE)
+    if not dates:
+        return dg.SkipReason(f"The evidence of every run date stands ({RUNS} and policy at {state}).")
+    # The same date is asked for once per state of runs and policy, however often the sensor looks before it is done.
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=f"{date}@{state}", partition_key=date.isoformat()) for date in dates]
+    )

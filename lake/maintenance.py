@@ -90,19 +90,22 @@ def _compact(lake: Lake, table: str) -> None:
             )
         except CommitFailedError:
             continue
-        # The handle is now at the compaction's own version, even if appends landed before and after it.
-        if handle.version() > before:
-            _verify(lake, table, handle.version())
+        _verify(lake, table, before)
         return
     raise ConflictError.gave_up(table, "maintain", MAX_COMPACTIONS, first_version, lake.version(table))
 
 
-def _verify(lake: Lake, table: str, compacted: int) -> None:
-    """Compare the rows of the version that a compaction made with those of the version before it."""
-    rows_after = _rows_at(lake, table, compacted)
-    rows_before = _rows_at(lake, table, compacted - 1)
-    if rows_after != rows_before:
-        raise MaintenanceError(_undo(lake, table, compacted, rows_before, rows_after))
+def _verify(lake: Lake, table: str, before: int) -> None:
+    """Compare the rows of each compaction after version `before` with those of the version it replaced.
+
+    Appends may have landed before and after the compaction, so it is looked up in the log.
+    """
+    for version, commit in _commits_since(lake, table, before).items():
+        if commit["operation"] != "OPTIMIZE":
+            continue
+        rows_before, rows_after = _rows_at(lake, table, version - 1), _rows_at(lake, table, version)
+        if rows_after != rows_before:
+            raise MaintenanceError(_undo(lake, table, version, rows_before, rows_after))
 
 
 def _undo(lake: Lake, table: str, compacted: int, rows_before: int, rows_after: int) -> str:
@@ -148,20 +151,25 @@ def _vacuum(lake: Lake, table: str, retention_hours: int) -> tuple[tuple[int, ..
 
 def _hours_since(lake: Lake, table: str, version: int) -> int:
     """Whole hours, rounded up, since `version` was committed, and the slack."""
-    committed_ms = _commit_info(lake, table, version)["timestamp"]
+    committed_ms = _commits_since(lake, table, version - 1)[version]["timestamp"]
     age = dt.datetime.now(dt.UTC) - dt.datetime.fromtimestamp(committed_ms / 1000, dt.UTC)
     return math.ceil(age / dt.timedelta(hours=1)) + CLOCK_SLACK_HOURS
 
 
-def _commit_info(lake: Lake, table: str, version: int) -> dict[str, Any]:
-    """What the log says of a version.
+def _commits_since(lake: Lake, table: str, version: int) -> dict[int, dict[str, Any]]:
+    """What the log says of every version after `version`, oldest first.
 
     `history` reads the log's newest entries but numbers them from the handle's version, so it is believed only when
     nobody committed meanwhile.
     """
     for _ in range(MAX_TRIES):
         handle = lake.open_for_write(contract_of(table))
-        entry = handle.history(limit=handle.version() - version + 1)[-1]
-        if lake.version(table) == handle.version():
-            return entry
-    raise ConflictError.gave_up(table, "maintain", MAX_TRIES, version, lake.version(table))
+        newest = handle.version()
+        if newest == version:
+            return {}
+        entries = handle.history(limit=newest - version)
+        if lake.version(table) == newest:
+            return dict(zip(range(version + 1, newest + 1), reversed(entries), strict=True))
+    raise ConflictError(
+        f"The log of {table} grew {MAX_TRIES} times while it was read; maintain it when its writers are done."
+    )

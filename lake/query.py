@@ -34,7 +34,8 @@ def run_query(lake: Lake, query: str, *, at: At | None = None) -> pl.DataFrame:
     """Run one SELECT (or DESCRIBE, SUMMARIZE, EXPLAIN) and give its rows.
 
     `at` is an instant for every table, or a version per address; tables not named in it are read at their newest
-    version. Raises `QueryError` for anything but one reading statement, an unknown table, or invalid SQL.
+    version. Instants are compared with when the storage received each version: to the second in object storage. Raises
+    `QueryError` for anything but one reading statement, an unknown table, or invalid SQL.
     """
     connection = duckdb.connect(":memory:")
     try:

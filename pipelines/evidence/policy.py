@@ -89,7 +89,7 @@ class Gate(_Part):
     `latency_regression`, and a difference of shares (0.02 is two outputs in a hundred) for `failure_rate`.
     """
 
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Also the name of the Dagster check.")
     family: Family
     metric: str = ""
     margin: float = Field(ge=0)
@@ -191,7 +191,7 @@ def parse_policy(text: str, *, source: str) -> Policy:
         return Policy.model_validate(given)
     except ValidationError as error:
         problems = "\n  ".join(_explain(error))
-        raise UserError(f"{source} is not a valid policy:\n  {problems}\nSee docs/configuration.md.") from error
+        raise UserError(f"{source} is not a valid policy:\n  {problems}\nSee docs/gates.md.") from error
 
 
 def _explain(error: ValidationError) -> Iterator[str]:

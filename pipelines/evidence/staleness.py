@@ -30,37 +30,46 @@ from pipelines.evidence.verdicts import expected_verdicts
 CURSORS = "silver.cursors"
 _CONSUMER = "evidence:"
 _NEVER = -1
+# A month of dates is looked at about as fast as one.
+_FEW_DATES = 31
 
 
-def stale_run_dates(lake: Lake, policy: Policy, *, since: int = _NEVER) -> list[dt.date]:
+def stale_run_dates(
+    lake: Lake, policy: Policy, *, since: int = _NEVER, first_date: dt.date = dt.date.min
+) -> list[dt.date]:
     """Run dates, ascending, whose evidence is not what runs and policy ask for.
 
     Looks at the dates that changes of `silver.runs` after version `since`, or after the cursor if that is later, can
     have touched. When all evidence stands, the cursor moves up and the next call begins there, so the cost follows
-    what is new. An edited policy has no cursor yet: everything is looked at once.
+    what is new. An edited policy has no cursor yet: everything is looked at once. Dates before `first_date` are left
+    out: nobody will work them off, so waiting for them would keep the cursor where it is.
     """
     version = lake.version(RUNS)
     cursor = lake.cursor(_consumer(policy), RUNS)
     seen = max(since, cursor)
     if seen >= version:
         return []
-    stale = _dates_out_of_step(lake, policy, _touched_dates(lake, since=seen, version=version), version=version)
+    touched = [date for date in _touched_dates(lake, since=seen, version=version) if date >= first_date]
+    stale = _dates_out_of_step(lake, policy, touched, version=version)
     if not stale and seen == cursor:
         _move_cursor(lake, policy, version)
     return stale
 
 
 def settle(lake: Lake, policy: Policy, run_dates: Collection[dt.date]) -> None:
-    """Move the cursor up if everything that runs have touched since lies in `run_dates`, which were just worked off.
+    """Move the cursor up, if all evidence stands, after `run_dates` were worked off.
 
-    A night that adds one run and judges it leaves nothing for the next one to look at again.
+    A night that adds one run and judges it leaves nothing for the next one to look at again. When far more dates are
+    waiting than were worked off, looking at all of them after each would cost more than the work: then not.
     """
     version = lake.version(RUNS)
     cursor = lake.cursor(_consumer(policy), RUNS)
     if cursor >= version:
         return
     touched = _touched_dates(lake, since=cursor, version=version)
-    if set(touched) <= set(run_dates) and not _dates_out_of_step(lake, policy, touched, version=version):
+    if len(touched) > max(2 * len(run_dates), _FEW_DATES):
+        return
+    if not _dates_out_of_step(lake, policy, touched, version=version):
         _move_cursor(lake, policy, version)
 
 

@@ -82,11 +82,13 @@ def main() -> None:
     ours_on_few = alternate(ours=lambda: diff_word_lists(few))["ours"]
 
     tokens = sum(len(baseline) + len(candidate) for baseline, candidate in words) / len(words) / 2
-    print(f"{len(pairs)} pairs of {CANDIDATE} against {BASELINE}, {tokens:.0f} words a side; process CPU, {REPEATS} turns")
+    print(
+        f"{len(pairs)} pairs of {CANDIDATE} against {BASELINE}, {tokens:.0f} words a side; process CPU, {REPEATS} turns"
+    )
     print(f"words to opcodes:  {len(pairs) / took['ours']:>8,.0f} pairs/s")
     print(f"texts to columns:  {len(pairs) / took['step']:>8,.0f} pairs/s")
     print(f"difflib:           {len(few) / difflib_seconds:>8,.1f} pairs/s")
-    print(f"ratio: {took['ours'] / took['bare']:.2f}x the time of bare rapidfuzz on the same words (target: at most 1.50x)")
+    print(f"ratio: {took['ours'] / took['bare']:.2f}x the time of bare rapidfuzz on the same words (target: 1.50x)")
     print(f"ratio: {took['step'] / took['split_and_bare']:.2f}x the time of splitting and bare rapidfuzz, from texts")
     print(f"ratio: {difflib_seconds / ours_on_few:.0f}x the speed of difflib on the same words (target: at least 50x)")
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,7 +116,7 @@ def test_many_pairs_at_once_are_the_same_as_one_by_one():
     pairs = [("a b", "a c"), ("", ""), ("x", ""), ("", "y z"), ("same", "same"), ("p q r", "q r s")]
     arrays = diff_word_lists([(split_words(left), split_words(right)) for left, right in pairs])
     bounds = arrays.offsets.tolist()
-    split = [tuple(arrays.opcodes[start:end].tolist()) for start, end in zip(bounds, bounds[1:], strict=False)]
+    split = [tuple(arrays.opcodes[start:end].tolist()) for start, end in pairwise(bounds)]
     assert split == [diff_words(left, right).opcodes for left, right in pairs]
 
 

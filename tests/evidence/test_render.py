@@ -4,6 +4,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from pipelines.evidence.render import CELL_CHARACTERS, escape_markdown, readable_segments, side_by_side
 
@@ -77,6 +79,34 @@ def test_letters_of_any_script_and_joined_emoji_stay():
 def test_links_are_broken():
     assert "://" not in escape_markdown("http://evil.example").replace("\\", "")
     assert "www." not in escape_markdown("www.evil.example").replace("\\", "")
+
+
+def inline_tokens(markdown: str) -> list[Token]:
+    """What a renderer of GitHub's Markdown makes of it, flat, with links recognised and HTML allowed."""
+    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    return [child for block in parser.parse(markdown) for child in block.children or []]
+
+
+@pytest.mark.parametrize("text", [text.replace("\ud800", "") for text in HOSTILE])
+def test_a_renderer_sees_text_and_nothing_else(text):
+    tokens = inline_tokens(escape_markdown(text))
+    assert {token.type for token in tokens} <= {"text", "text_special"}
+
+
+@given(st.text(), st.text())
+@settings(deadline=None, max_examples=100)
+def test_a_renderer_sees_a_table_with_marks_and_nothing_else(baseline, candidate):
+    shown = side_by_side(pair(f"same words here {baseline}", f"same words here {candidate}"))
+    kinds = {token.type for token in inline_tokens(shown)}
+    allowed = {"text", "text_special", "strong_open", "strong_close", "s_open", "s_close"}
+    assert kinds <= allowed
+    assert sum(token.type == "td_open" for token in MarkdownIt("commonmark").enable("table").parse(shown)) == 2
+
+
+def test_a_renderer_sees_the_marks_beside_punctuation():
+    kinds = [token.type for token in inline_tokens(side_by_side(pair("call f(x)", "call f[y](z)")))]
+    assert kinds.count("s_open") >= 1
+    assert kinds.count("strong_open") >= 2  # the sample's name and what was added
 
 
 @pytest.mark.parametrize("text", HOSTILE)

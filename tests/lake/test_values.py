@@ -30,7 +30,7 @@ HOSTILE = [
     "back\\slash",
     "line\nbreak\ttab",
     "nul\x00inside",
-    "ünïcode – 漢字 – 😀",
+    "ünïcode 漢字 😀",
     "e\u0301",
     "\u202eright to left",
     "%41/../..",
@@ -100,7 +100,7 @@ def test_a_folder_may_have_almost_any_name(tmp_path: Path) -> None:
     lake.upsert(METRICS, metrics({"a": 1}))
     assert values_of(lake) == {"a": 1}
     assert lake.sql(f"select run_id from {METRICS}")["run_id"].to_list() == ["a"]
-    with pytest.raises(UserError, match="a%20b.*taken for an escape"):
+    with pytest.raises(UserError, match=r"a%20b.*taken for an escape"):
         Lake.open(tmp_path / "a%20b")
 
 

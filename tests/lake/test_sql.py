@@ -1,0 +1,176 @@
+"""SQL reads every table, at any time, and can do nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from lake.errors import QueryError, UserError
+from tests.lake.rows import DAY, METRICS, OUTPUTS, metric_keys, metrics, outputs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lake.store import Lake
+
+
+def test_tables_are_joined_by_their_addresses(lake_anywhere: Lake) -> None:
+    lake = lake_anywhere
+    lake.upsert(METRICS, metrics({"a": 1, "b": 2}))
+    lake.upsert(OUTPUTS, outputs("a", range(3)))
+    joined = lake.sql(
+        f"select m.run_id, count(o.sample_id) as n from {METRICS} m left join {OUTPUTS} o using (run_id) "
+        "group by all order by all"
+    )
+    assert joined.rows() == [("a", 3), ("b", 0)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select value from silver.run_metrics",
+        'select value from "silver"."run_metrics"',
+        'SELECT value FROM Silver . "run_metrics"',
+        "from silver.run_metrics select value",
+        "with m as (select * from silver.run_metrics) select value from m",
+        "select value from silver.run_metrics where run_date = date '2026-11-20' and run_id in ('a', 'none')",
+    ],
+)
+def test_a_table_may_be_written_in_any_way_that_sql_allows(lake: Lake, query: str) -> None:
+    lake.upsert(METRICS, metrics({"a": 7}))
+    assert lake.sql(query)["value"].to_list() == [7]
+
+
+@pytest.mark.parametrize(
+    "query", ["describe silver.runs", "summarize silver.runs", "explain select * from silver.runs"]
+)
+def test_what_only_looks_is_allowed(lake: Lake, query: str) -> None:
+    assert lake.sql(query).height > 0
+
+
+def test_a_table_name_inside_a_text_harms_nothing(lake: Lake) -> None:
+    assert lake.sql("select 'gold.nothing silver.runs' as x")["x"].item() == "gold.nothing silver.runs"
+
+
+def test_instants_are_shown_in_utc_wherever_the_query_runs(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        shown = lake.sql(
+            "select current_setting('TimeZone') as zone, cast(timestamptz '2026-11-20 12:00:00+00' as varchar) as t"
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert shown.row(0) == ("UTC", "2026-11-20 12:00:00+00")
+
+
+def test_time_travel_by_version(lake_anywhere: Lake) -> None:
+    lake = lake_anywhere
+    lake.upsert(METRICS, metrics({"a": 1}))
+    lake.upsert(METRICS, metrics({"a": 2}))
+    lake.remove(METRICS, metric_keys(["a"]))
+    query = f"select value from {METRICS}"
+    assert [lake.sql(query, at={METRICS: version}).rows() for version in range(4)] == [[], [(1.0,)], [(2.0,)], []]
+    assert lake.sql(query, at={OUTPUTS: 5}).rows() == []
+    assert [lake.read(METRICS, at=version).height for version in range(4)] == [0, 1, 1, 0]
+    with pytest.raises(UserError, match=r"silver\.run_metrics has no version 9; it has 0 to 3"):
+        lake.sql(query, at={METRICS: 9})
+    with pytest.raises(UserError, match=r"silver\.outputs does not exist yet, so it has no version 0"):
+        lake.sql(f"select * from {OUTPUTS}", at={OUTPUTS: 0})
+
+
+def test_time_travel_by_instant(lake_anywhere: Lake) -> None:
+    lake = lake_anywhere
+    # Versions are found by the times at which their log entries were stored, which S3 gives in whole seconds.
+    grain_seconds = 0.02 if lake.uri.startswith("/") else 1.0
+    instants = []
+    for value in (1, 2):
+        lake.upsert(METRICS, metrics({"a": value}))
+        instants.append(dt.datetime.now(dt.UTC))
+        time.sleep(grain_seconds)
+    lake.upsert(METRICS, metrics({"a": 3}))
+    query = f"select value from {METRICS}"
+    assert [lake.sql(query, at=instant)["value"].item() for instant in instants] == [1, 2]
+    elsewhere = instants[0].astimezone(dt.timezone(dt.timedelta(hours=9)))
+    assert lake.sql(query, at=elsewhere)["value"].item() == 1
+    assert lake.sql(query, at=instants[0] - dt.timedelta(days=365)).is_empty()
+    assert lake.sql(f"select * from {OUTPUTS}", at=instants[0]).is_empty()
+
+
+REFUSED = [
+    "insert into silver.run_metrics (run_id) values ('x')",
+    "update silver.run_metrics set value = 0",
+    "delete from silver.run_metrics",
+    "drop view silver.run_metrics",
+    "create table x as select 1",
+    "create view silver.x as select 1",
+    "copy silver.run_metrics to '{folder}/out.csv'",
+    "copy (select 1) to '{folder}/out.parquet'",
+    "explain analyze copy (select 1) to '{folder}/out.csv'",
+    "export database '{folder}/out'",
+    "attach '{folder}/other.duckdb' as other",
+    "install httpfs",
+    "load httpfs",
+    "pragma database_list",
+    "call pragma_version()",
+    "set enable_external_access = true",
+    "reset enable_external_access",
+    "set threads = 1",
+    "use silver",
+    "begin",
+    "vacuum",
+    "checkpoint",
+    "prepare p as select 1",
+    "select 1; select 2",
+    "select 1; drop view silver.run_metrics",
+    "",
+    "-- nothing",
+    "select",
+    "select * from '{folder}/here.csv'",
+    "select * from read_csv('{folder}/here.csv')",
+    "select * from read_text('{folder}/here.csv')",
+    "select * from read_blob('{folder}/*')",
+    "select * from glob('{folder}/*')",
+    "select * from read_parquet('{folder}/a lake/silver/run_metrics/*.parquet')",
+    "select * from parquet_scan('https://127.0.0.1/x.parquet')",
+    "select * from query('copy (select 1) to ''{folder}/out.csv''')",
+    "select * from a_frame_in_the_caller",
+    "select getenv('HOME')",
+    "select * from silver.run_metric",
+    "select valeu from silver.run_metrics",
+    "select 1 as a, 2 as a",
+]
+
+
+@pytest.mark.parametrize("query", REFUSED)
+def test_everything_else_is_refused(lake: Lake, tmp_path: Path, query: str) -> None:
+    a_frame_in_the_caller = pl.DataFrame({"secret": [1]})
+    tmp_path.joinpath("here.csv").write_text("a\n1\n")
+    lake.upsert(METRICS, metrics({"a": 1}))
+    before = sorted(path for path in tmp_path.rglob("*"))
+    with pytest.raises(QueryError):
+        lake.sql(query.format(folder=tmp_path))
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+    assert a_frame_in_the_caller.height == lake.row_count(METRICS) == 1
+
+
+def test_a_refusal_names_the_tables_there_are(lake: Lake) -> None:
+    with pytest.raises(QueryError, match=r"silver\.run_metrics.*See docs/tables/"):
+        lake.sql("select * from silver.run_metric")
+
+
+def test_partition_and_key_filters_read_only_what_they_must(lake: Lake) -> None:
+    """Two dates are two files; the plan for one date scans rows of one."""
+    lake.upsert(OUTPUTS, outputs("a", range(4)))
+    lake.upsert(OUTPUTS, outputs("b", range(4), day=DAY - dt.timedelta(days=1)))
+    handle = lake.handle(OUTPUTS)
+    assert handle is not None
+    assert len(handle.file_uris()) == 2
+    one_day = lake.sql(f"explain analyze select * from {OUTPUTS} where run_date = date '2026-11-20'").item(0, 1)
+    assert "4 rows" in one_day
+    assert "8 rows" not in one_day
