@@ -143,9 +143,7 @@ def gate_check(gate: Gate, verdicts: pl.DataFrame, asset: dg.AssetKey) -> dg.Ass
         check_name=gate.name,
         asset_key=asset,
         passed=own.height > 0 and bool((own["verdict"] == "pass").all()),
-        severity=dg.AssetCheckSeverity.ERROR
-        if has_failed and gate.severity == "block"
-        else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if has_failed and gate.severity == "block" else dg.AssetCheckSeverity.WARN,
         description=", ".join(f"{count} {verdict}" for verdict, count in counts.iter_rows()) or "nothing was compared",
         metadata={
             "verdicts": dg.MetadataValue.md(gate_table(own)),

@@ -40,7 +40,8 @@ def landing_sensor(
     description="Follows the change feed of silver.runs and asks for the evidence of the affected dates only.",
 )
 def run_feed_sensor(
-    context: dg.SensorEvaluationContext, installation: dg.ResourceParam[Installation]
+    context: dg.SensorEvaluationContext,  # noqa: ARG001  # Dagster passes it by this name
+    installation: dg.ResourceParam[Installation],
 ) -> dg.SensorResult | dg.SkipReason:
     """One run request per run date whose planned comparisons are not all in the lake."""
     state = f"{installation.lake.version(RUNS)}:{installation.policy.digest[:12]}"

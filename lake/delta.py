@@ -28,7 +28,7 @@ from lake.predicates import sql_literal, sql_predicate
 MAX_LISTED_KEYS = 500
 # delta-rs copies each batch once to part it by partition: in pieces of this many rows the copy stays in the
 # processor's cache, and an append of a million rows takes two thirds of the time (tests/benchmarks/bench_append.py).
-_PIECE_ROWS = 16_384
+_PIECE_ROWS = 32_768
 # Readers prune by row group and fetch row groups side by side; one run in a file of a million rows is one of eight.
 _ROW_GROUP_ROWS = 131_072
 # Fail rather than rebase when another commit came first: the store computes again on a fresh handle.

@@ -81,13 +81,16 @@ def _register(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, at:
     connection.execute(f'CREATE VIEW {layer}."{name}" AS SELECT * FROM "__{layer}_{name}"')  # noqa: S608
 
 
-def _dataset(lake: Lake, table: str, at: At | None) -> pads.Dataset | pa.Table:
+def _dataset(lake: Lake, table: str, at: At | None) -> pads.Dataset:
     version = at.get(table) if isinstance(at, Mapping) else at
     schema = CONTRACTS[table].arrow_schema
     handle = lake.handle(table, at=version)
     if handle is None:
         if isinstance(version, int):
             raise UserError(f"{table} does not exist yet, so it has no version {version}.")
-        return schema.empty_table()
+        import pyarrow.dataset as pads
+
+        # DuckDB imports pandas to look at a bare Arrow table, but not for a dataset.
+        return pads.dataset(schema.empty_table())
     # Columns that the contract gained after this version are null, as they are in `Lake.read`.
     return handle.to_pyarrow_dataset().replace_schema(schema)

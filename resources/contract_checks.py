@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import polars as pl
@@ -120,8 +120,10 @@ def _run_suite(
         batch = asset.add_batch_definition_whole_dataframe("new rows").get_batch(batch_parameters={"dataframe": frame})
         outcomes: list[tuple[int, list[object]]] = []
         for expectation in expectations:
-            column = {"column": expectation.column} if expectation.column else {}
-            configured = get_expectation_impl(expectation.type)(**column, **expectation.parameters)
+            settings: dict[str, Any] = dict(expectation.parameters)
+            if expectation.column:
+                settings["column"] = expectation.column
+            configured = get_expectation_impl(expectation.type)(**settings)
             result = batch.validate(configured)
             unexpected = int(result.result.get("unexpected_count", 0))
             if not result.success and not unexpected:

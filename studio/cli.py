@@ -61,14 +61,14 @@ def main() -> None:
 
 
 def _unexpected(error: Exception) -> int:
-    import click
-
-    if isinstance(error, click.exceptions.Exit):
+    if isinstance(error, typer.Exit):
         return error.exit_code
-    if isinstance(error, click.ClickException):
-        error.show()
+    show = getattr(error, "show", None)
+    if callable(show):
+        # Typer's usage errors, whose base class is private, know how to show themselves.
+        show()
         return EXIT_USAGE
-    if isinstance(error, click.exceptions.Abort):
+    if isinstance(error, typer.Abort):
         _say("Interrupted.")
         return EXIT_INTERNAL
     if os.environ.get("BENCHLAKE_DEBUG"):
@@ -117,12 +117,14 @@ def import_(
         )
     for message in result.messages:
         _say(message)
+    # Nothing of what was named could be used: that is bad input, though the reasons are kept as rows.
+    status = EXIT_USAGE if result.rejects and not result.files and not result.unchanged_files else 0
     if as_json:
         import json
 
         counts = {"files": result.files, "runs": result.runs, "samples": result.samples, "rejects": result.rejects}
         sys.stdout.write(json.dumps(counts) + "\n")
-        return
+        raise typer.Exit(status)
     unchanged = f", {result.unchanged_files} unchanged" if result.unchanged_files else ""
     sys.stdout.write(
         f"{result.files} files imported{unchanged}: {result.runs} runs, {result.samples} samples, "
@@ -130,6 +132,7 @@ def import_(
     )
     if result.rejects:
         sys.stdout.write('See them:  benchlake sql "select source_uri, record_index, message from bronze.rejects"\n')
+    raise typer.Exit(status)
 
 
 @app.command()

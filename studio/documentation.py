@@ -47,8 +47,8 @@ def table_index() -> str:
     """All tables with their grain."""
     lines = [
         f"{_NOTE}# Tables\n",
-        "Bronze as received, silver conformed and keyed, gold derived evidence. Each is an open Delta table at "
-        "`<lake>/<layer>/<table>`.\n",
+        "Bronze as received, silver conformed and keyed, gold derived evidence.\n",
+        "Each is an open Delta table at `<lake>/<layer>/<table>`.\n",
         "| table | one row is |",
         "|---|---|",
     ]

@@ -75,7 +75,7 @@ def as_csv(rows: pl.DataFrame) -> str:
 
 
 def print_table(rows: pl.DataFrame, *, title: str = "", verdict_column: str = "verdict") -> None:
-    """Rows for people: a table where it fits the terminal, else one field a line; long cells cut, verdicts in colour."""
+    """Rows for people: a table where it fits the terminal, else a field a line; long cells cut, verdicts coloured."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

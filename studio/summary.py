@@ -48,13 +48,13 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
     sys.stdout.write(
         f"{runs.height} runs, {int(runs['output_count'].sum())} samples, "
         f"{int(comparisons['changed_count'].sum() or 0)} outputs differ, {rejects} rejects, {seconds:.0f} s.\n"
-        f'Ask:   .venv/bin/benchlake sql "select gate, verdict, reasons from gold.gate_results"\n'
+        "Ask:   .venv/bin/benchlake gate\n"
         f"Look:  make ui   then open {page}\n"
     )
 
 
 def print_verdicts(verdicts: pl.DataFrame) -> None:
-    """Print rows of `list_verdicts` as a table that fits a terminal, and under it why the undecided and failed are so."""
+    """Print rows of `list_verdicts` as a table that fits a terminal, and under it why some did not pass."""
     print_table(_gates(verdicts), title="Gates (effect of candidate against baseline)")
     for row in verdicts.filter(pl.col("verdict") != "pass").iter_rows(named=True):
         sys.stdout.write(f"{row['gate']}: {row['verdict']}. {printable(' '.join(row['reasons']))}\n")

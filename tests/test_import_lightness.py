@@ -50,4 +50,5 @@ def test_sql_from_the_command_line_loads_neither_dagster_nor_torch(tmp_path) -> 
     )
     loaded = loaded_after(code)
     assert "duckdb" in loaded
-    assert loaded & {*HEAVY, "dagster"} == set()
+    # pyarrow.dataset, through which DuckDB prunes files, imports pandas where it is installed.
+    assert loaded & ({*HEAVY, "dagster"} - {"pandas"}) == set()

@@ -72,23 +72,39 @@ def land_run(installation: Installation, *, day: dt.date, backend: str, outputs:
     run_id = f"{backend}-{day}"
     started = dt.datetime.combine(day, dt.time(3), dt.UTC)
     fingerprint = {
-        "suite_digest": "s", "prompt_digest": "p", "chat_template_digest": "c", "tokenizer": "t",
-        "sampling_digest": "g", "logprobs_mode": "raw", "concurrency": 1, "hardware": "h",
-    }  # fmt: skip
+        "suite_digest": "s",
+        "prompt_digest": "p",
+        "chat_template_digest": "c",
+        "tokenizer": "t",
+        "sampling_digest": "g",
+        "logprobs_mode": "raw",
+        "concurrency": 1,
+        "hardware": "h",
+    }
     lines = [
         {
-            "type": "run", "schema_version": 1, "run_id": run_id, "suite": "landed", "backend": backend, "model": "m",
-            "started_at": started.isoformat(), "fingerprint": fingerprint,
-        },  # fmt: skip
+            "type": "run",
+            "schema_version": 1,
+            "run_id": run_id,
+            "suite": "landed",
+            "backend": backend,
+            "model": "m",
+            "started_at": started.isoformat(),
+            "fingerprint": fingerprint,
+        },
         *(
             {
-                "type": "output", "sample_id": f"s{index}", "output": output, "status": "ok",
-                "latency_ms": latency_ms + index / 10, "scores": {"exact_match": float(output == "yes")},
+                "type": "output",
+                "sample_id": f"s{index}",
+                "output": output,
+                "status": "ok",
+                "latency_ms": latency_ms + index / 10,
+                "scores": {"exact_match": float(output == "yes")},
             }
             for index, output in enumerate(outputs)
         ),
         {"type": "end", "status": "success", "ended_at": started.isoformat()},
-    ]  # fmt: skip
+    ]
     (installation.landing / f"{run_id}.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
 
@@ -171,9 +187,7 @@ def test_a_backfill_of_a_range_is_one_run_and_fills_every_date(night, installati
 
 def test_the_landing_sensor_asks_once_for_what_landed(installation, instance) -> None:
     def tick(cursor: str | None):
-        context = dg.build_sensor_context(
-            instance=instance, cursor=cursor, resources={"installation": installation}
-        )
+        context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"installation": installation})
         return landing_sensor(context), context.cursor
 
     assert isinstance(tick(None)[0], dg.SkipReason)
