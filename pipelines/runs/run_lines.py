@@ -1,4 +1,4 @@
-"""The lines of Benchlake's own run file, as its writer makes them (docs/formats/benchlake.md).
+"""The lines of Benchlake's own run file, as its writer makes them (docs/formats.md).
 
 Here: objects to JSON lines, nothing else. When they are written is `suite_runs.py`, reading them into tables is
 `importers/benchlake.py`.

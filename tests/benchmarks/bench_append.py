@@ -33,43 +33,10 @@ ROWS = 1_000_000
 SAMPLES = 1_000
 REPEATS = 7
 DAY = dt.date(2026, 11, 20)
-WORDS = [
-    "the",
-    "model",
-    "answers",
-    "that",
-    "a",
-    "prime",
-    "number",
-    "has",
-    "exactly",
-    "two",
-    "divisors",
-    "because",
-    "of",
-    "what",
-    "Euclid",
-    "showed",
-    "in",
-    "Paris",
-    "or",
-    "London",
-    "when",
-    "42",
-    "apples",
-    "def",
-    "return",
-    "None",
-    "json",
-    "true",
-    "false",
-    "however",
-    "therefore",
-    "first",
-    "second",
-    "third",
-    "finally",
-]
+WORDS = """
+    the model answers that a prime number has exactly two divisors because of what Euclid showed in Paris or London
+    when 42 apples def return None json true false however therefore first second third finally
+""".split()  # noqa: SIM905 - a list of forty words is read as a text
 
 
 def texts(seed: np.random.Generator, count: int, length: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Benchlake's own run file: JSON lines, one run a file (docs/formats/benchlake.md).
+"""Benchlake's own run file: JSON lines, one run a file (docs/formats.md).
 
 The first line is the run, then outputs and metrics in any order, then the end. A file without an end is a run that
 is still going on or was killed: what it holds lands and its status stays `started`.
