@@ -6,7 +6,7 @@ from typing import Literal
 import dagster as dg
 
 from assets.partitions import RUN_DATES, run_dates
-from assets.presentation import comparison_table, gate_check, gate_table
+from assets.presentation import comparison_table, gate_check, verdicts_with_evidence
 from assets.tables import asset_key, table_metadata, table_spec
 from pipelines.evidence.listing import list_verdicts
 from pipelines.evidence.policy import Policy
@@ -96,16 +96,20 @@ def judged_gates(policy: Policy) -> dg.AssetsDefinition:
         judge_gates(lake, policy, dates, mode=_mode(context))
         promoted = promote_runs(lake, policy, dates)
         verdicts = list_verdicts(lake, dates=dates)
+        pairs = most_different_pairs(lake, dates, limit=SHOWN_PAIRS)
         facts = table_metadata(lake, EVIDENCE_TABLES)
         yield dg.MaterializeResult(
             asset_key=gates_key,
-            metadata={**facts["gold.gate_results"], "verdicts": dg.MetadataValue.md(gate_table(verdicts))},
+            metadata={
+                **facts["gold.gate_results"],
+                "verdicts": dg.MetadataValue.md(verdicts_with_evidence(verdicts, pairs)),
+            },
         )
         yield dg.MaterializeResult(
             asset_key=asset_key("gold.promoted_runs"),
             metadata={**facts["gold.promoted_runs"], "rows written": promoted.rows_written},
         )
         # Last, so that evidence and promotions are materialised when a blocking check fails the step.
-        yield from (gate_check(gate, verdicts, gates_key) for gate in policy.gates)
+        yield from (gate_check(gate, verdicts, pairs, gates_key) for gate in policy.gates)
 
     return judged

@@ -13,10 +13,12 @@ import dagster as dg
 import polars as pl
 
 from pipelines.evidence.policy import Gate
-from pipelines.evidence.render import escape_markdown
+from pipelines.evidence.render import escape_markdown, side_by_side
 from pipelines.runs.imports import ImportResult
 from pipelines.runs.suite_runs import SuiteRunResult
 
+# Pairs shown under a verdict; the diff asset shows more.
+EVIDENCE_PAIRS = 4
 # Dark enough on white and light enough on black for both themes of the UI.
 _COLOURS = {"pass": "#1a7f37", "fail": "#cf222e", "inconclusive": "#9a6700", "incomparable": "#8250df"}
 
@@ -93,6 +95,18 @@ def gate_table(verdicts: pl.DataFrame) -> str:
     )
 
 
+def verdicts_with_evidence(verdicts: pl.DataFrame, pairs: pl.DataFrame) -> str:
+    """Verdicts, and under them the outputs that differ most, so that nobody has to look for what a number is about.
+
+    `pairs` has the columns of `steps.most_different_pairs`.
+    """
+    shown = pairs.join(verdicts, on=["candidate_run_id", "baseline_run_id"], how="semi").head(EVIDENCE_PAIRS)
+    if shown.is_empty():
+        return gate_table(verdicts)
+    heading = "**Outputs that differ most** (more on the asset gold/output_diffs)"
+    return f"{gate_table(verdicts)}\n\n{heading}\n\n{side_by_side(shown)}"
+
+
 def comparison_table(comparisons: pl.DataFrame) -> str:
     """Pairs of runs; rows of `gold.run_comparisons`."""
     if comparisons.is_empty():
@@ -134,7 +148,7 @@ def contract_table(results: pl.DataFrame) -> str:
     )
 
 
-def gate_check(gate: Gate, verdicts: pl.DataFrame, asset: dg.AssetKey) -> dg.AssetCheckResult:
+def gate_check(gate: Gate, verdicts: pl.DataFrame, pairs: pl.DataFrame, asset: dg.AssetKey) -> dg.AssetCheckResult:
     """The Dagster view of a gate: passed only if every comparison passed; undecided ones warn, failures may block."""
     own = verdicts.filter(pl.col("gate") == gate.name)
     counts = own["verdict"].value_counts(sort=True)
@@ -146,7 +160,7 @@ def gate_check(gate: Gate, verdicts: pl.DataFrame, asset: dg.AssetKey) -> dg.Ass
         severity=dg.AssetCheckSeverity.ERROR if has_failed and gate.severity == "block" else dg.AssetCheckSeverity.WARN,
         description=", ".join(f"{count} {verdict}" for verdict, count in counts.iter_rows()) or "nothing was compared",
         metadata={
-            "verdicts": dg.MetadataValue.md(gate_table(own)),
+            "verdicts": dg.MetadataValue.md(verdicts_with_evidence(own, pairs)),
             "margin": gate.margin,
             "comparisons": own.height,
             **_telling_effect(own),

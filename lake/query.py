@@ -19,7 +19,6 @@ from lake.errors import QueryError, UserError
 from lake.tables import CONTRACTS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import pyarrow.dataset as pads
 
     from lake.store import Lake

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from pipelines.evidence.listing import list_verdicts
+from pipelines.evidence.steps import night_summary
 from pipelines.runs.listing import list_runs
 from studio.rendering import print_table, printable
 
@@ -45,9 +46,10 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
     )
     print_verdicts(list_verdicts(lake, dates=[date]))
     rejects = lake.row_count("bronze.rejects")
+    night = night_summary(lake, [date], installation.policy)
     sys.stdout.write(
-        f"{runs.height} runs, {int(runs['output_count'].sum())} samples, "
-        f"{int(comparisons['changed_count'].sum() or 0)} outputs differ, {rejects} rejects, {seconds:.0f} s.\n"
+        f"{night.run_count} runs, {night.sample_count} samples, {night.differing_count} of {night.pair_count} pairs "
+        f"differ, {rejects} rejects, {seconds:.0f} s.\n"
         "Ask:   .venv/bin/benchlake gate\n"
         f"Look:  make ui   then open {page}\n"
     )

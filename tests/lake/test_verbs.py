@@ -204,6 +204,21 @@ def test_statistics_stand_on_the_columns_that_are_looked_up_by_alone(lake: Lake)
     }
 
 
+@pytest.mark.parametrize(("address", "groups"), [("silver.output_tokens", 2), (OUTPUTS, 1)])
+def test_wide_rows_are_grouped_by_fewer(lake: Lake, address: str, groups: int) -> None:
+    """A row group is held in memory as a whole: 4,096 rows of tokens, 131,072 of anything else."""
+    import pyarrow.parquet as pq
+
+    plain = contract_of(address).schema.sample(1).select(pl.exclude("sample_id", "run_date"))
+    samples = pl.DataFrame({"sample_id": [f"{number:05d}" for number in range(5_000)], "run_date": NOON.date()})
+    lake.append(address, plain.join(samples, how="cross"), token="t")
+    handle = lake.handle(address)
+    assert handle is not None
+    file = pq.read_metadata(handle.file_uris()[0].removeprefix("file://"))
+    assert file.num_row_groups == groups
+    assert {file.row_group(0).column(place).compression for place in range(file.num_columns)} == {"ZSTD"}
+
+
 def test_several_versions_are_told_at_once(lake: Lake) -> None:
     lake.upsert(METRICS, metrics({"a": 1}))
     assert lake.versions([METRICS, OUTPUTS]) == {METRICS: 1, OUTPUTS: -1}
