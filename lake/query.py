@@ -89,7 +89,7 @@ def _dataset(lake: Lake, table: str, at: At | None) -> pads.Dataset:
             raise UserError(f"{table} does not exist yet, so it has no version {version}.")
         import pyarrow.dataset as pads
 
-        # DuckDB imports pandas to look at a bare Arrow table, but not for a dataset.
+        # A dataset in either case, so that DuckDB meets one kind of table.
         return pads.dataset(schema.empty_table())
     # Columns that the contract gained after this version are null, as they are in `Lake.read`.
     return handle.to_pyarrow_dataset().replace_schema(schema)

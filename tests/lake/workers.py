@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import polars as pl
-
 from lake.errors import LeaseHeldError
 from lake.store import Lake
 from tests.lake.rows import METRICS, OUTPUTS, metrics, outputs
@@ -55,9 +53,3 @@ def maintain_once(lake: Lake, table: str) -> str:
     except LeaseHeldError:
         return "held"
     return "done"
-
-
-def add_columns(lake: Lake, contract_name: str, writer: int) -> int:
-    """Write to a table whose contract gained columns that the table lacks."""
-    frame = pl.DataFrame({"consumer": [f"c{writer}"], "table": [contract_name], "version": [writer]})
-    return lake.upsert("silver.cursors", frame).rows_written
