@@ -37,6 +37,7 @@ class TableContract:
 
     `grain` is one sentence that starts with "One row per". `partition_by` columns become folders, `sort_by` is the
     order of rows inside a file and of compaction. `is_append_only` tables take `append` alone.
+    `aligned_lists` are list columns of which a row's are all of one length.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TableContract:
     partition_by: tuple[str, ...] = ()
     sort_by: tuple[str, ...] = ()
     is_append_only: bool = False
+    aligned_lists: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -106,6 +108,22 @@ class TableContract:
     def empty(self) -> pl.DataFrame:
         """A frame with the right columns and no rows."""
         return pl.DataFrame(schema=self.dtypes)
+
+    @property
+    def row_rules(self) -> dict[str, pl.Expr]:
+        """Conditions over several columns of a row, by name."""
+        if not self.aligned_lists:
+            return {}
+        first, *others = (pl.col(name).list.len() for name in self.aligned_lists)
+        return {"lists of equal length": pl.all_horizontal(first == other for other in others)}
+
+    def sample(self, count: int) -> pl.DataFrame:
+        """Random rows that keep the contract, for tests."""
+        rows: pl.DataFrame = self.schema.sample(count)
+        if not self.aligned_lists:
+            return rows
+        shortest = pl.min_horizontal(pl.col(name).list.len() for name in self.aligned_lists)
+        return rows.with_columns(pl.col(name).list.head(shortest) for name in self.aligned_lists)
 
     def _comment(self, name: str) -> str:
         column = self.schema.columns()[name]

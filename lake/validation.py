@@ -83,11 +83,12 @@ def _misfits(given: pl.Series, cast: pl.Series) -> pl.Series:
 
 
 def _rules(contract: TableContract) -> dict[str, pl.Expr]:
-    return {
+    by_column = {
         f"{name}: {rule}": expression
         for name, column in contract.schema.columns().items()
         for rule, expression in column.validation_rules(pl.col(name)).items()
     }
+    return {**by_column, **contract.row_rules}
 
 
 def _is_clean(contract: TableContract, rows: pl.DataFrame, rules: dict[str, pl.Expr]) -> bool:

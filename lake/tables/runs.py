@@ -110,33 +110,29 @@ class Outputs(dy.Schema):
 
 
 class OutputTokens(dy.Schema):
-    """The tokens of an output with their log-probabilities, aligned arrays."""
+    """The tokens of an output with their log-probabilities: one list a field, all of one length."""
 
     run_id = dy.String(primary_key=True, description="Run it belongs to.")
     sample_id = dy.String(primary_key=True, description="Sample within the suite.")
     repeat_index = dy.Int32(primary_key=True, min=0, description="Repeat of the same sample, from 0.")
     run_date = dy.Date(description="UTC date of the run.")
-    tokens = dy.List(
-        dy.Struct(
-            {
-                "token_id": dy.Int64(nullable=True),
-                "token": dy.String(),
-                "bytes": dy.Binary(nullable=True),
-                "logprob": dy.Float64(nullable=True),
-                "top_k": dy.List(
-                    dy.Struct(
-                        {
-                            "token_id": dy.Int64(nullable=True),
-                            "token": dy.String(),
-                            "logprob": dy.Float64(),
-                        }
-                    ),
-                    nullable=True,
-                ),
-            }
+    tokens = dy.List(dy.String(), description="Generated tokens in order, as text.")
+    token_ids = dy.List(dy.Int64(nullable=True), description="Their ids in the tokenizer; null where unknown.")
+    token_bytes = dy.List(
+        dy.Binary(nullable=True),
+        description="What each adds to the output, which may be part of a character; null where unknown.",
+    )
+    logprobs = dy.List(
+        dy.Float64(nullable=True),
+        description="Their natural-log probabilities; null where the engine gives none.",
+        metadata={"unit": "nats"},
+    )
+    top_k = dy.List(
+        dy.List(
+            dy.Struct({"token_id": dy.Int64(nullable=True), "token": dy.String(), "logprob": dy.Float64()}),
+            nullable=True,
         ),
-        description="Generated tokens in order: id and bytes where known, natural-log probability, and the most "
-        "likely alternatives with theirs.",
+        description="The most likely tokens at each place with their natural-log probabilities; null where unknown.",
     )
 
 
@@ -188,6 +184,7 @@ TABLES = (
         layer="silver",
         grain="One row per run, sample and repeat whose tokens are known.",
         schema=OutputTokens,
+        aligned_lists=("tokens", "token_ids", "token_bytes", "logprobs", "top_k"),
         partition_by=("run_date",),
         sort_by=("run_id", "sample_id", "repeat_index"),
     ),

@@ -2,8 +2,9 @@
 
 Four layouts of the same tokens, written, compacted and read through the same store:
 - nested: a list of structs inside `silver.outputs`;
-- beside: one row per output with a list of structs, in a table of its own (the contract `silver.output_tokens`);
-- aligned: the same, but one list a field (ids, texts, bytes, log-probabilities, alternatives) instead of structs;
+- beside: one row per output with a list of structs, in a table of its own;
+- aligned: the same, but one list a field (ids, texts, bytes, log-probabilities, alternatives) instead of structs
+  (the contract `silver.output_tokens`);
 - exploded: one row per token, with the alternatives in a list.
 """
 
@@ -26,7 +27,7 @@ import pyarrow as pa
 from lake.contracts import TableContract
 from lake.store import Lake
 from lake.tables import CONTRACTS, contract_of
-from lake.tables.runs import Outputs, OutputTokens
+from lake.tables.runs import Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,25 +40,33 @@ KEY = ["run_id", "sample_id", "repeat_index", "run_date"]
 FIELDS = ["token_id", "token", "bytes", "logprob", "top_k"]
 ALTERNATIVE = dy.Struct({"token_id": dy.Int64(nullable=True), "token": dy.String(), "logprob": dy.Float64()})
 
+TOKEN = dy.Struct(
+    {
+        "token_id": dy.Int64(nullable=True),
+        "token": dy.String(),
+        "bytes": dy.Binary(nullable=True),
+        "logprob": dy.Float64(nullable=True),
+        "top_k": dy.List(ALTERNATIVE, nullable=True),
+    }
+)
+# The lists of the contract, in the order of FIELDS.
+LISTS = ["token_ids", "tokens", "token_bytes", "logprobs", "top_k"]
+
 
 class OutputsWithTokens(Outputs):
     """`silver.outputs` with the tokens inside."""
 
-    tokens = dy.List(OutputTokens.columns()["tokens"].inner, nullable=True, description="Generated tokens in order.")
+    tokens = dy.List(TOKEN, nullable=True, description="Generated tokens in order.")
 
 
-class AlignedTokens(dy.Schema):
-    """One list a field."""
+class StructTokens(dy.Schema):
+    """One list of structs."""
 
     run_id = dy.String(primary_key=True)
     sample_id = dy.String(primary_key=True)
     repeat_index = dy.Int32(primary_key=True)
     run_date = dy.Date()
-    token_id = dy.List(dy.Int64(nullable=True))
-    token = dy.List(dy.String())
-    bytes = dy.List(dy.Binary(nullable=True))
-    logprob = dy.List(dy.Float64(nullable=True))
-    top_k = dy.List(dy.List(ALTERNATIVE, nullable=True))
+    tokens = dy.List(TOKEN)
 
 
 class ExplodedTokens(dy.Schema):
@@ -82,7 +91,7 @@ def bench_contract(name: str, schema: type[dy.Schema], *sort_by: str) -> TableCo
 
 
 NESTED = bench_contract("bench_nested", OutputsWithTokens, *KEY[:3])
-ALIGNED = bench_contract("bench_aligned", AlignedTokens, *KEY[:3])
+STRUCTS = bench_contract("bench_structs", StructTokens, *KEY[:3])
 EXPLODED = bench_contract("bench_exploded", ExplodedTokens, *KEY[:3], "token_index")
 
 
@@ -98,8 +107,8 @@ class Layout:
 
 LAYOUTS = {
     "nested": Layout(NESTED.address, NESTED.address, [*KEY, "tokens"], "select unnest(tokens).logprob"),
-    "beside": Layout("silver.outputs", "silver.output_tokens", [*KEY, "tokens"], "select unnest(tokens).logprob"),
-    "aligned": Layout("silver.outputs", ALIGNED.address, [*KEY, *FIELDS], "select unnest(logprob)"),
+    "beside": Layout("silver.outputs", STRUCTS.address, [*KEY, "tokens"], "select unnest(tokens).logprob"),
+    "aligned": Layout("silver.outputs", "silver.output_tokens", [*KEY, *LISTS], "select unnest(logprobs)"),
     "exploded": Layout("silver.outputs", EXPLODED.address, [*KEY, "token_index", *FIELDS], "select logprob"),
 }
 
@@ -153,7 +162,9 @@ def shaped(name: str, outputs: pl.DataFrame, tokens: pl.DataFrame) -> dict[str, 
     if name == "exploded":
         return {layout.outputs: outputs, layout.tokens: tokens}
     if name == "aligned":
-        return {layout.outputs: outputs, layout.tokens: tokens.group_by(KEY, maintain_order=True).agg(FIELDS)}
+        lists = [pl.col(field).alias(column) for field, column in zip(FIELDS, LISTS, strict=True)]
+        aligned = tokens.group_by(KEY, maintain_order=True).agg(lists)
+        return {layout.outputs: outputs, layout.tokens: aligned}
     beside = tokens.group_by(KEY, maintain_order=True).agg(tokens=pl.struct(FIELDS))
     if name == "beside":
         return {layout.outputs: outputs, layout.tokens: beside}
@@ -227,7 +238,7 @@ def correct_tokens(lake: Lake, name: str, outputs: pl.DataFrame, tokens: pl.Data
 
 
 def main() -> None:
-    CONTRACTS.update({contract.address: contract for contract in (NESTED, ALIGNED, EXPLODED)})
+    CONTRACTS.update({contract.address: contract for contract in (NESTED, STRUCTS, EXPLODED)})
     days = []
     for day in range(DAYS):
         outputs = day_of_outputs(day)

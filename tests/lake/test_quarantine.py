@@ -157,7 +157,7 @@ def test_a_batch_of_bad_rows_only_leaves_the_table_as_it_was(lake: Lake) -> None
 
 
 def test_bytes_are_left_out_of_the_raw_value(lake: Lake) -> None:
-    rows = contract_of("bronze.raw_records").schema.sample(1).with_columns(file_sha256=pl.lit("not a digest"))
+    rows = contract_of("bronze.raw_records").sample(1).with_columns(file_sha256=pl.lit("not a digest"))
     result = lake.append("bronze.raw_records", rows, token="t")
     assert result.rows_rejected == 1
     assert '"raw"' not in lake.read(REJECTS)["raw"].item()
@@ -235,3 +235,21 @@ def test_an_instant_in_another_zone_is_the_same_instant() -> None:
     rows = outputs("r", [0]).with_columns(started_at=pl.Series([started]).dt.convert_time_zone("America/New_York"))
     good = validate(contract_of(OUTPUTS), rows).good
     assert good["started_at"].item() == dt.datetime(2026, 11, 21, 4, 30, tzinfo=dt.UTC)
+
+
+def test_a_row_whose_lists_are_not_equally_long_is_refused(lake: Lake) -> None:
+    """Aligned lists are read by position: one that is shorter would give every later token another's probability."""
+    rows = (
+        contract_of("silver.output_tokens")
+        .sample(1)
+        .with_columns(
+            tokens=pl.lit(["a", "b"]),
+            token_ids=pl.lit([1, 2], dtype=pl.List(pl.Int64)),
+            token_bytes=pl.lit([b"a", b"b"], dtype=pl.List(pl.Binary)),
+            logprobs=pl.lit([-0.1], dtype=pl.List(pl.Float64)),
+            top_k=pl.lit([None, None], dtype=contract_of("silver.output_tokens").dtypes["top_k"]),
+        )
+    )
+    result = lake.upsert("silver.output_tokens", rows)
+    assert (result.rows_written, result.rows_rejected) == (0, 1)
+    assert lake.read("bronze.rejects")["rule"].to_list() == ["lists of equal length"]

@@ -184,7 +184,7 @@ def test_a_slice_by_instant_is_refused(lake: Lake) -> None:
 @pytest.mark.parametrize("address", CONTRACTS)
 def test_sample_rows_of_every_contract_go_through_and_come_back(lake: Lake, address: str) -> None:
     contract = contract_of(address)
-    rows = contract.schema.sample(20)
+    rows = contract.sample(20)
     assert lake.upsert(address, rows).rows_written == 20
     # Unchanged means unchanged for every type in the contracts, nested ones included.
     assert lake.upsert(address, rows).rows_written == 0
@@ -210,7 +210,7 @@ def test_statistics_stand_on_the_columns_that_are_looked_up_by_alone(lake: Lake)
 @pytest.mark.parametrize(("address", "groups"), [("silver.output_tokens", 2), (OUTPUTS, 1)])
 def test_wide_rows_are_grouped_by_fewer(lake: Lake, address: str, groups: int) -> None:
     """A row group is held in memory as a whole: 4,096 rows of tokens, 131,072 of anything else."""
-    plain = contract_of(address).schema.sample(1).select(pl.exclude("sample_id", "run_date"))
+    plain = contract_of(address).sample(1).select(pl.exclude("sample_id", "run_date"))
     samples = pl.DataFrame({"sample_id": [f"{number:05d}" for number in range(5_000)], "run_date": NOON.date()})
     lake.append(address, plain.join(samples, how="cross"), token="t")
     (path,) = Path(lake.table_uri(address)).rglob("*.zstd.parquet")

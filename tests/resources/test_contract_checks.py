@@ -32,7 +32,7 @@ def test_every_promise_of_a_contract_becomes_an_expectation() -> None:
 @pytest.mark.parametrize("table", CONTRACTS)
 def test_rows_that_the_store_admits_meet_every_expectation(lake: Lake, table: str) -> None:
     contract = CONTRACTS[table]
-    lake.append(table, contract.schema.sample(20), token="sample")
+    lake.append(table, contract.sample(20), token="sample")
     outcome = check_contract(lake, table)
     broken = outcome.results.filter(pl.col("verdict") != "pass")
     assert broken.is_empty(), broken.to_dicts()

@@ -365,17 +365,12 @@ def test_benchlake_fields_land(tmp_path: Path) -> None:
     assert (run["code_version"]["commit"], run["code_version"]["is_dirty"]) == ("c0ffee", False)
     output = tables["silver.outputs"].row(0, named=True)
     assert (output["latency_ms"], output["time_to_first_token_ms"], output["input_token_count"]) == (12.5, 3.0, 5)
-    tokens = tables["silver.output_tokens"]["tokens"][0].to_list()
-    assert tokens == [
-        {
-            "token_id": 7,
-            "token": "City",
-            "bytes": b"City",
-            "logprob": -0.1,
-            "top_k": [{"token_id": 7, "token": "City", "logprob": -0.1}],
-        },
-        {"token_id": None, "token": " 0", "bytes": None, "logprob": None, "top_k": None},
-    ]
+    tokens = tables["silver.output_tokens"].row(0, named=True)
+    assert tokens["tokens"] == ["City", " 0"]
+    assert tokens["token_ids"] == [7, None]
+    assert tokens["token_bytes"] == [b"City", None]
+    assert tokens["logprobs"] == [-0.1, None]
+    assert tokens["top_k"] == [[{"token_id": 7, "token": "City", "logprob": -0.1}], None]
     assert tables["silver.run_metrics"].row(0)[1:6] == ("tokens_per_s", "", 0, dt.date(2026, 3, 1), 20.5)
 
 
@@ -550,15 +545,10 @@ def test_inspect_fields_land(tmp_path: Path) -> None:
     row = outputs.row(0, named=True)
     assert (row["latency_ms"], row["input_token_count"], row["output_token_count"]) == (500.0, 8, 3)
     assert (row["prompt"], row["output"], row["reference"]) == ("Greet number 0", "Hello 0", "Hello")
-    assert tables["silver.output_tokens"]["tokens"][0].to_list() == [
-        {
-            "token_id": None,
-            "token": "Hello",
-            "bytes": b"H",
-            "logprob": -0.2,
-            "top_k": [{"token_id": None, "token": "Hi", "logprob": -0.3}],
-        }
-    ]
+    tokens = tables["silver.output_tokens"].row(0, named=True)
+    assert (tokens["tokens"], tokens["token_ids"], tokens["token_bytes"]) == (["Hello"], [None], [b"H"])
+    assert tokens["logprobs"] == [-0.2]
+    assert tokens["top_k"] == [[{"token_id": None, "token": "Hi", "logprob": -0.3}]]
     metrics = {row["metric"]: row for row in tables["silver.run_metrics"].to_dicts()}
     assert (metrics["accuracy"]["value"], metrics["accuracy"]["standard_error"]) == (0.5, 0.25)
     assert metrics["accuracy"]["variant"] == "match"

@@ -229,7 +229,7 @@ def token_frame(rows: Sequence[tuple[OutputRow, Sequence[TokenRow]]]) -> pl.Data
             "sample_id": [output.sample_id for output, _ in rows],
             "repeat_index": [output.repeat_index for output, _ in rows],
             "run_date": [output.run_date for output, _ in rows],
-            "tokens": _token_column([tokens for _, tokens in rows]),
+            **_token_columns([tokens for _, tokens in rows]),
         },
     )
 
@@ -268,7 +268,7 @@ def _score_column(scores: Sequence[Sequence[tuple[str, float]]]) -> pa.Array:
     return pa.ListArray.from_arrays(_offsets(scores), items)
 
 
-def _token_column(rows: Sequence[Sequence[TokenRow]]) -> pa.Array:
+def _token_columns(rows: Sequence[Sequence[TokenRow]]) -> dict[str, pa.Array]:
     """Nested arrays from flat ones: building a dictionary a token costs ten times as much."""
     ids, texts, raw, logprobs, top_lists = _columns([token for row in rows for token in row], 5)
     top_ids, top_texts, top_logprobs = _columns([top for tops in top_lists for top in tops or ()], 3)
@@ -279,17 +279,15 @@ def _token_column(rows: Sequence[Sequence[TokenRow]]) -> pa.Array:
     top_k = pa.ListArray.from_arrays(
         _offsets([top or () for top in top_lists]), tops, mask=pa.array([top is None for top in top_lists], pa.bool_())
     )
-    tokens = pa.StructArray.from_arrays(
-        [
-            pa.array(ids, pa.int64()),
-            pa.array(texts, pa.string()),
-            pa.array(raw, pa.binary()),
-            pa.array(logprobs, pa.float64()),
-            top_k,
-        ],
-        ["token_id", "token", "bytes", "logprob", "top_k"],
-    )
-    return pa.ListArray.from_arrays(_offsets(rows), tokens)
+    flat = {
+        "tokens": pa.array(texts, pa.string()),
+        "token_ids": pa.array(ids, pa.int64()),
+        "token_bytes": pa.array(raw, pa.binary()),
+        "logprobs": pa.array(logprobs, pa.float64()),
+        "top_k": top_k,
+    }
+    offsets = _offsets(rows)
+    return {name: pa.ListArray.from_arrays(offsets, values) for name, values in flat.items()}
 
 
 def _offsets(rows: Sequence[Sequence[Any]]) -> pa.Array:
