@@ -76,6 +76,7 @@ def as_csv(rows: pl.DataFrame) -> str:
 
 def print_table(rows: pl.DataFrame, *, title: str = "", verdict_column: str = "verdict") -> None:
     """Rows for people: a table where it fits the terminal, else a field a line; long cells cut, verdicts coloured."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -83,7 +84,14 @@ def print_table(rows: pl.DataFrame, *, title: str = "", verdict_column: str = "v
     console = Console()
     cells = [[_cell(value) for value in row] for row in rows.head(TABLE_ROWS).iter_rows()]
     fits = _width(rows.columns, cells) <= console.width or rows.width <= MAX_FOLDED_COLUMNS
-    table = Table(title=title or None, title_justify="left", header_style="bold", show_header=fits)
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_header=fits,
+    )
     if fits:
         for name, dtype in rows.schema.items():
             table.add_column(
@@ -109,9 +117,9 @@ def print_table(rows: pl.DataFrame, *, title: str = "", verdict_column: str = "v
 
 
 def _width(names: list[str], cells: list[list[str]]) -> int:
-    """Characters that a table needs to show every cell on one line, borders included."""
+    """Characters that a table needs to show every cell on one line, with the space between columns."""
     columns = zip(names, *cells, strict=True)
-    return 1 + sum(3 + max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns)
+    return sum(2 + max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns)
 
 
 VERDICT_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "incomparable": "magenta"}

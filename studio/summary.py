@@ -67,7 +67,7 @@ def _gates(verdicts: pl.DataFrame) -> pl.DataFrame:
     return verdicts.select(
         "verdict",
         pl.format("{}\n{}s", "gate", "severity").alias("gate"),
-        pl.format("{}\nagainst {}", "candidate", "baseline").alias("candidate"),
+        pl.format("{}\nvs {}", "candidate", "baseline").alias("candidate"),
         pl.format("{}\n{} to {}", _short("effect"), low, high).alias("effect"),
         pl.format("{}\n{}", _short("margin"), pl.col("unit")).alias("margin"),
         pl.col("sample_count").alias("n"),

@@ -5,7 +5,7 @@ import json
 import polars as pl
 import pytest
 
-from studio.rendering import as_csv, as_json, printable
+from studio.rendering import as_csv, as_json, print_table, printable
 
 HOSTILE = ["=1+1", "+cmd|' /C calc'!A0", "-2", "@SUM(A1)", "\tx", "\rx"]
 
@@ -29,3 +29,24 @@ def test_json_keeps_nested_values_dates_and_bytes() -> None:
 
     rows = pl.DataFrame({"d": [dt.date(2026, 11, 21)], "s": [[{"scorer": "a", "value": 1.0}]], "b": [b"\xff"]})
     assert json.loads(as_json(rows)) == [{"d": "2026-11-21", "s": [{"scorer": "a", "value": 1.0}], "b": "/w=="}]
+
+
+def test_rows_that_do_not_fit_the_terminal_become_records(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    wide = pl.DataFrame({f"column_{number}": ["x" * 10] for number in range(9)})
+    print_table(wide)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines == [[f"column_{number}", "x" * 10] for number in range(9)]
+
+
+def test_rows_that_fit_are_a_table_and_markup_in_them_is_text(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table(pl.DataFrame({"verdict": ["fail"], "output": ["[bold]not bold[/bold]\x1b[2J"], "n": [3]}))
+    out = capsys.readouterr().out
+    assert "verdict" in out.splitlines()[1]
+    assert "[bold]not bold[/bold]\\x1b[2J" in out
+
+
+def test_long_results_say_how_many_rows_are_not_shown(capsys) -> None:
+    print_table(pl.DataFrame({"n": range(130)}))
+    assert "30 more rows" in capsys.readouterr().out
