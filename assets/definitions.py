@@ -11,16 +11,16 @@ import dagster as dg
 
 from assets import evidence, jobs, runs, schedules, sensors
 from assets.contract_checks import contract_check
+from pipelines.evidence.policy import load_policy
 from resources.config import Config
 from resources.dagster_resources import InstallationResource
-from resources.installation import Installation
 
 
 def build_defs(*, folder: Path | None = None, executor: dg.ExecutorDefinition | None = None) -> dg.Definitions:
     """Definitions for the installation in `folder` (default: the working folder)."""
     folder = folder or Path.cwd()
     config = Config.load(folder)
-    policy = Installation(folder=folder, config=config).policy
+    policy = load_policy(config.policy_path(folder))
     assets = [runs.suite_runs, runs.imported_runs, evidence.compared_runs, evidence.judged_gates(policy)]
     return dg.Definitions(
         assets=dg.with_source_code_references(assets),

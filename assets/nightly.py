@@ -18,7 +18,7 @@ import dagster as dg
 from filelock import FileLock, Timeout
 
 from assets.definitions import build_defs
-from assets.partitions import FIRST_RUN_DATE
+from assets.partitions import FIRST_RUN_DATE, range_tags, ranges
 from lake.errors import UserError
 from pipelines.evidence.steps import stale_run_dates
 from resources.installation import Installation
@@ -35,10 +35,10 @@ def main() -> int:
     tonight = dt.datetime.now(dt.UTC).date()
     with _only_night(installation), dg.DagsterInstance.get() as instance:
         _bury_killed_nights(instance)
-        succeeded = _execute(defs, "nightly", instance, installation, tonight)
-        for date in stale_run_dates(installation.lake, installation.policy, first_date=FIRST_RUN_DATE):
-            if date != tonight:
-                succeeded &= _execute(defs, "update_evidence", instance, installation, date)
+        succeeded = _execute(defs, "nightly", instance, installation, tonight, tonight)
+        late = stale_run_dates(installation.lake, installation.policy, first_date=FIRST_RUN_DATE)
+        for first, last in ranges([date for date in late if date != tonight]):
+            succeeded &= _execute(defs, "update_evidence", instance, installation, first, last)
     return 0 if succeeded else 1
 
 
@@ -67,22 +67,25 @@ def _bury_killed_nights(instance: dg.DagsterInstance) -> None:
 
 
 def _execute(
-    defs: dg.Definitions, job: str, instance: dg.DagsterInstance, installation: Installation, date: dt.date
+    defs: dg.Definitions,
+    job: str,
+    instance: dg.DagsterInstance,
+    installation: Installation,
+    first: dt.date,
+    last: dt.date,
 ) -> bool:
-    """Run one job for one date; True when every step ran, whatever the gates said."""
-    _tell(event="job", job=job, date=date.isoformat())
+    """Run one job for a range of dates; True when every step ran, whatever the gates said."""
+    is_one_date = first == last
     result = defs.resolve_job_def(job).execute_in_process(
         instance=instance,
-        partition_key=date.isoformat(),
+        partition_key=first.isoformat() if is_one_date else None,
         raise_on_error=False,
         run_config=_QUIET,
-        tags=_NIGHT,
+        tags=_NIGHT if is_one_date else {**_NIGHT, **range_tags(first, last)},
         resources={"installation": installation},
     )
     broken = [event for event in result.all_events if event.is_step_failure and not _is_gate_failure(event)]
-    _tell(
-        event="job_done", job=job, date=date.isoformat(), run_id=result.run_id, broken=[_why(event) for event in broken]
-    )
+    _tell(event="job_done", job=job, run_id=result.run_id, broken=[_why(event) for event in broken])
     return not broken
 
 

@@ -16,6 +16,7 @@ def nightly_schedule(config: NightlyConfig) -> dg.ScheduleDefinition:
         name="nightly",
         cron_schedule=config.cron,
         execution_timezone=config.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Every night at {config.cron} {config.time_zone} (benchlake.toml, section nightly).",
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.jobs import IMPORT_LANDING, UPDATE_EVIDENCE
-from assets.partitions import FIRST_RUN_DATE
+from assets.partitions import FIRST_RUN_DATE, range_tags, ranges
 from lake.identity import json_digest
 from pipelines.evidence.steps import stale_run_dates
 from pipelines.runs.sources import walk_files
@@ -43,12 +43,15 @@ def run_feed_sensor(
     context: dg.SensorEvaluationContext,  # noqa: ARG001  # Dagster passes it by this name
     installation: dg.ResourceParam[Installation],
 ) -> dg.SensorResult | dg.SkipReason:
-    """One run request per run date whose planned comparisons are not all in the lake."""
+    """One run request per contiguous range of run dates whose evidence is not all in the lake."""
     state = f"{installation.lake.version(RUNS)}:{installation.policy.digest[:12]}"
     dates = stale_run_dates(installation.lake, installation.policy, first_date=FIRST_RUN_DATE)
     if not dates:
         return dg.SkipReason(f"The evidence of every run date stands ({RUNS} and policy at {state}).")
-    # The same date is asked for once per state of runs and policy, however often the sensor looks before it is done.
+    # The same dates are asked for once per state of runs and policy, however often the sensor looks before it is done.
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=f"{date}@{state}", partition_key=date.isoformat()) for date in dates]
+        run_requests=[
+            dg.RunRequest(run_key=f"{first}-{last}@{state}", tags=range_tags(first, last))
+            for first, last in ranges(dates)
+        ]
     )

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from assets.definitions import build_defs
+from assets.partitions import RANGE_END_TAG, RANGE_START_TAG, range_tags, ranges
 from assets.runs import SUITE_RUNS
 from assets.sensors import landing_sensor, run_feed_sensor
 from lake.tables import CONTRACTS
@@ -44,14 +45,7 @@ def night(project, installation, instance):
 
     def run(job: str, *dates: dt.date, tags: dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
         partition = {"partition_key": dates[0].isoformat()} if len(dates) == 1 else {}
-        span = (
-            {
-                "dagster/asset_partition_range_start": dates[0].isoformat(),
-                "dagster/asset_partition_range_end": dates[-1].isoformat(),
-            }
-            if len(dates) > 1
-            else {}
-        )
+        span = range_tags(dates[0], dates[-1]) if len(dates) > 1 else {}
         return (
             build_defs(folder=project)
             .resolve_job_def(job)
@@ -202,7 +196,9 @@ def test_the_landing_sensor_asks_once_for_what_landed(installation, instance) ->
 def test_the_feed_sensor_asks_for_the_affected_dates_only(night, installation, instance) -> None:
     def asked_dates() -> list[dt.date]:
         tick = run_feed_sensor(dg.build_sensor_context(instance=instance, resources={"installation": installation}))
-        return [dt.date.fromisoformat(request.partition_key) for request in getattr(tick, "run_requests", [])]
+        requests = [request.tags for request in getattr(tick, "run_requests", [])]
+        assert all(tags[RANGE_START_TAG] == tags[RANGE_END_TAG] for tags in requests)
+        return [dt.date.fromisoformat(tags[RANGE_START_TAG]) for tags in requests]
 
     early, late = TODAY - dt.timedelta(days=9), TODAY - dt.timedelta(days=5)
     for day in (early, late):
@@ -218,3 +214,11 @@ def test_the_feed_sensor_asks_for_the_affected_dates_only(night, installation, i
     land_run(installation, day=between, backend="transformers", outputs=["yes"] * 30, latency_ms=100)
     night("import_landing")
     assert asked_dates() == [between, late]
+
+
+def test_dates_are_asked_for_in_ranges() -> None:
+    day = dt.date(2026, 11, 1)
+    days = [day + dt.timedelta(days=number) for number in range(40)]
+    assert ranges([]) == []
+    assert ranges([days[0], days[1], days[2], days[5]]) == [(days[0], days[2]), (days[5], days[5])]
+    assert ranges(days[::3]) == [(days[0], days[39])]  # 14 single days are one run over all
