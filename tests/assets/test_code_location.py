@@ -11,6 +11,7 @@ from assets.partitions import RANGE_END_TAG, RANGE_START_TAG, range_tags, ranges
 from assets.runs import SUITE_RUNS
 from assets.sensors import landing_sensor, run_feed_sensor
 from lake.tables import CONTRACTS
+from resources.config import Config, LakeConfig
 from resources.installation import Installation
 from resources.state import State
 from tests.kill_nightly import prepare
@@ -222,3 +223,20 @@ def test_dates_are_asked_for_in_ranges() -> None:
     assert ranges([]) == []
     assert ranges([days[0], days[1], days[2], days[5]]) == [(days[0], days[2]), (days[5], days[5])]
     assert ranges(days[::3]) == [(days[0], days[39])]  # 14 single days are one run over all
+
+
+def test_a_night_on_object_storage_leaves_the_same_rows(project, tmp_path, instance, object_store) -> None:
+    lake = object_store.lake("night")
+    config = Config.load(project).model_copy(update={"lake": LakeConfig(storage_options=lake.storage_options)})
+    installation = Installation(folder=project, state=State(home=tmp_path / "state", lake_uri=lake.uri), config=config)
+    build_defs(folder=project).resolve_job_def("nightly").execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        resources={"installation": installation},
+        partition_key=TODAY.isoformat(),
+    )
+    assert installation.lake.uri.startswith("s3://")
+    assert [
+        installation.lake.row_count(table)
+        for table in ("silver.runs", "silver.outputs", "gold.output_diffs", "gold.gate_results")
+    ] == [2, 24, 12, len(installation.policy.gates)]
