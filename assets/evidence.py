@@ -48,7 +48,11 @@ def compared_runs(
         metadata={
             **facts["gold.output_diffs"],
             "rows written": diffs.rows_written,
-            "most different pairs": dg.MetadataValue.md(side_by_side(pairs)),
+            "most different pairs": dg.MetadataValue.md(
+                side_by_side(pairs)
+                if pairs.height
+                else "No outputs differ, or none could be compared: gold/run_comparisons says which, and why."
+            ),
         },
     )
     compared = compare_runs(lake, policy, dates, mode=_mode(context))

@@ -96,7 +96,8 @@ def _is_gate_failure(event: dg.DagsterEvent) -> bool:
 
 def _why(event: dg.DagsterEvent) -> str:
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    # Dagster wraps what a step raised once; what that was caused by in turn is for debuggers.
+    if error is not None and error.cause is not None:
         error = error.cause
     return f"{event.step_key}: {error.message.strip() if error else 'failed'}"
 

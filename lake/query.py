@@ -16,7 +16,7 @@ import polars as pl
 
 from lake.contracts import LAYERS
 from lake.errors import QueryError, UserError
-from lake.tables import CONTRACTS
+from lake.tables import CONTRACTS, contract_of
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
@@ -36,6 +36,8 @@ def run_query(lake: Lake, query: str, *, at: At | None = None) -> pl.DataFrame:
     version. Instants are compared with when the storage received each version: to the second in object storage. Raises
     `QueryError` for anything but one reading statement, an unknown table, or invalid SQL.
     """
+    for table in at if isinstance(at, Mapping) else ():
+        contract_of(table)
     connection = duckdb.connect(":memory:")
     try:
         _refuse_unless_reading(connection, query)
@@ -52,6 +54,11 @@ def run_query(lake: Lake, query: str, *, at: At | None = None) -> pl.DataFrame:
     except pl.exceptions.DuplicateError as error:
         raise QueryError(f"Two columns of the result have one name; give one another name with AS. {error}") from error
     except duckdb.Error as error:
+        if at is not None and "No such file" in str(error):
+            raise QueryError(
+                f"The state at {at} cannot be read any more: maintenance has removed its files. Ask for a later one, "
+                "or pin versions that must stay readable."
+            ) from error
         raise QueryError(f"{str(error).strip()}\nTables: {', '.join(CONTRACTS)}. See docs/tables/.") from error
     finally:
         connection.close()

@@ -5,11 +5,12 @@ Secrets are never configuration: a backend names the environment variable that h
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,11 +21,21 @@ from resources.state import State
 
 FILE_NAME = "benchlake.toml"
 DEFAULTS = Path(__file__).parent / "defaults"
+_CRON = re.compile(r"[\d*/,\-]+(?: [\d*/,\-]+){2}(?: [\w*/,\-]+){2}")
 
 
 def _known_zone(name: str) -> str:
-    ZoneInfo(name)
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Berlin") from None
     return name
+
+
+def _five_fields(cron: str) -> str:
+    if not _CRON.fullmatch(cron):
+        raise ValueError(f"{cron!r} is not five cron fields (minute hour day month weekday), such as 0 2 * * *")
+    return cron
 
 
 class _Section(BaseModel):
@@ -39,7 +50,7 @@ class NightlyConfig(_Section):
         default=["llama.cpp", "transformers"], description="Backends that answer the suite, by name."
     )
     repeats: int = Field(default=1, ge=1, description="How often each sample is asked.")
-    cron: str = Field(default="0 2 * * *", description="Start of the night.")
+    cron: Annotated[str, AfterValidator(_five_fields)] = Field(default="0 2 * * *", description="Start of the night.")
     time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
         default="UTC", description="IANA time zone of the schedule."
     )

@@ -118,7 +118,8 @@ def import_(
     for message in result.messages:
         _say(message)
     # Nothing of what was named could be used: that is bad input, though the reasons are kept as rows.
-    status = EXIT_USAGE if result.rejects and not result.files and not result.unchanged_files else 0
+    nothing_landed = result.rejects and not result.files and not result.unchanged_files
+    status = EXIT_USAGE if nothing_landed or not all(path.exists() for path in paths) else 0
     if as_json:
         import json
 
@@ -207,6 +208,9 @@ def runs(
     from studio.rendering import emit
 
     rows = list_runs(_installation().lake, suite=suite, backend=backend, limit=limit)
+    if rows.is_empty() and (suite or backend) and not as_json and form == "table":
+        sys.stdout.write("No run matches. All of them:  benchlake runs\n")
+        return
     if rows.is_empty() and not as_json and form == "table":
         sys.stdout.write("No runs yet. Make some:  benchlake nightly   or   benchlake import PATH\n")
         return
@@ -221,19 +225,31 @@ def gate(
     form: FormatOption = "table",
     as_json: JsonOption = False,
 ) -> None:
-    """Show the verdicts of a run date and exit by them: 1 if a blocking gate failed, 2 if one is undecided.
+    """Judge what is new, show the verdicts of a run date, exit by them: 1 a blocking gate failed, 2 undecided.
 
-    Example:  benchlake gate --date 2026-11-21 || echo "do not ship"
+    Runs that were imported since the last judgement are paired, diffed and judged first. A date without verdicts is
+    undecided: nothing was compared, which is never a pass.
+
+    Example:  benchlake import results/ && benchlake gate && echo ship
     """
-    from pipelines.evidence.listing import exit_code_of, list_verdicts
+    from pipelines.evidence.listing import exit_code_of, list_verdicts, newest_run_date
+    from pipelines.evidence.steps import judge_what_is_new
     from studio.rendering import emit
     from studio.summary import print_verdicts
 
-    rows = list_verdicts(_installation().lake, dates=[date.date()] if date else None)
+    installation = _installation()
+    lake = installation.lake
+    judge_what_is_new(lake, installation.policy)
+    day = date.date() if date else newest_run_date(lake)
+    rows = list_verdicts(lake, dates=[day] if day else None)
     if rows.is_empty() and not as_json and form == "table":
-        sys.stdout.write("No verdicts yet. Judge something:  benchlake nightly\n")
+        sys.stdout.write(
+            f"Nothing that ran on {day} has a baseline under the policy, so nothing was judged (docs/gates.md).\n"
+            if day
+            else "No runs yet. Make some:  benchlake nightly   or   benchlake import PATH\n"
+        )
     elif form == "table" and not as_json:
-        print_verdicts(rows)
+        print_verdicts(rows, date=day)
     else:
         emit(rows, "json" if as_json else form)
     raise typer.Exit(exit_code_of(rows))

@@ -31,6 +31,8 @@ def run_night(installation: Installation, *, use_verdicts: bool) -> int:
     from pipelines.evidence.listing import exit_code_of, list_verdicts
     from studio.summary import print_night
 
+    # Mistakes in these files are told now, not by a step that breaks later.
+    _ = installation.suite, installation.policy
     began = time.monotonic()
     run_ids, broken, status = _follow(installation)
     date = dt.datetime.now(dt.UTC).date()

@@ -17,6 +17,9 @@ Format = Literal["table", "json", "csv"]
 
 # C0 and C1 controls, and the Unicode characters that reorder or hide text; tab and newline are shown as escapes too.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+# In a CSV, tabs and line ends are data; terminal escapes and characters that turn the text round are not.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 CELL_CHARACTERS = 60
 TABLE_ROWS = 100
@@ -41,14 +44,25 @@ def emit(rows: pl.DataFrame, form: Format) -> None:
 
 def as_json(rows: pl.DataFrame) -> str:
     """A JSON array of row objects; dates and instants are ISO 8601 text, bytes are base64."""
-    import base64
+    return _json_text(rows.to_dicts()) or "[]"
 
+
+def _json_text(value: object) -> str | None:
     import orjson
 
-    def plain(value: object) -> str:
-        return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+    if value is None:
+        return None
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
 
-    return orjson.dumps(rows.to_dicts(), default=plain, option=orjson.OPT_NON_STR_KEYS).decode()
+
+def _plain(value: object) -> str:
+    import base64
+
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def _visible_controls(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def as_csv(rows: pl.DataFrame) -> str:
@@ -58,14 +72,21 @@ def as_csv(rows: pl.DataFrame) -> str:
     safe = []
     for name, dtype in rows.schema.items():
         if dtype.is_nested() or dtype == pl.Binary:
-            values = [None if value is None else as_json(pl.DataFrame({name: [value]})) for value in rows[name]]
-            safe.append(pl.Series(name, values, dtype=pl.String))
+            safe.append(pl.Series(name, [_json_text(value) for value in rows[name].to_list()], dtype=pl.String))
         else:
             safe.append(rows[name])
     frame = pl.DataFrame(safe)
     texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
-    guarded = frame.with_columns(
-        pl.when(pl.any_horizontal(pl.col(name).str.starts_with(sign) for sign in _FORMULA))
+    shown = frame.with_columns(
+        pl.col(name).map_elements(_visible_controls, return_dtype=pl.String)
+        for name in texts
+        if frame[name].str.contains(_CONTROL.pattern).any()
+    )
+    guarded = shown.with_columns(
+        pl.when(
+            pl.any_horizontal(pl.col(name).str.starts_with(sign) for sign in _FORMULA)
+            & ~pl.col(name).str.contains(_NUMBER)
+        )
         .then("'" + pl.col(name))
         .otherwise(pl.col(name))
         .alias(name)

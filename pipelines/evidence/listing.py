@@ -13,13 +13,21 @@ GATES = "gold.gate_results"
 
 
 def list_verdicts(lake: Lake, *, dates: Sequence[dt.date] | None = None) -> pl.DataFrame:
-    """Verdicts of some run dates, of the newest that has any when `dates` is None; failures first.
+    """Verdicts of some run dates, of the newest run date there is when `dates` is None; failures first.
 
+    Never of an older date instead: a newest date without verdicts gives no rows, which is no evidence and no pass.
     Rows of `gold.gate_results` with the backends' names as `candidate` and `baseline`.
     """
     if dates is None:
-        dates = lake.read(GATES, columns=["run_date"])["run_date"].unique().sort().tail(1).to_list()
+        newest = newest_run_date(lake)
+        dates = [] if newest is None else [newest]
     return _readable(lake.read(GATES, where={"run_date": list(dates)}), lake)
+
+
+def newest_run_date(lake: Lake) -> dt.date | None:
+    """The latest date on which anything ran; None in an empty lake."""
+    found = lake.read("silver.runs", columns=["run_date"])["run_date"].max()
+    return found if isinstance(found, dt.date) else None
 
 
 def exit_code_of(verdicts: pl.DataFrame) -> int:

@@ -46,6 +46,7 @@ __all__ = [
     "compare_runs",
     "diff_outputs",
     "judge_gates",
+    "judge_what_is_new",
     "most_different_pairs",
     "night_summary",
     "promote_runs",
@@ -160,6 +161,17 @@ def promote_runs(lake: Lake, policy: Policy, run_dates: Sequence[dt.date]) -> Ev
         rows_written=written.rows_written,
         rows_rejected=written.rows_rejected,
     )
+
+
+def judge_what_is_new(lake: Lake, policy: Policy) -> list[dt.date]:
+    """Bring the evidence of every run date up to date with runs and policy, and give the dates that needed it."""
+    dates = stale_run_dates(lake, policy)
+    if dates:
+        diff_outputs(lake, policy, dates)
+        compare_runs(lake, policy, dates)
+        judge_gates(lake, policy, dates)
+        promote_runs(lake, policy, dates)
+    return dates
 
 
 def most_different_pairs(lake: Lake, run_dates: Sequence[dt.date], *, limit: int = 10) -> pl.DataFrame:

@@ -138,7 +138,11 @@ def plan_import(
         if isinstance(file, Refusal):
             plan.refusals.append(file)
             continue
-        kind = source_kind or _marked_kind(marks.get(file.sha256, ())) or _detected_kind(file, limits)
+        kind = (
+            _named_kind(file, source_kind, limits)
+            if source_kind is not None
+            else _marked_kind(marks.get(file.sha256, ())) or _detected_kind(file, limits)
+        )
         if isinstance(kind, Refusal):
             plan.refusals.append(kind)
         elif kind == UNKNOWN_KIND:
@@ -246,6 +250,22 @@ def _marked_kind(marks: Sequence[Mark]) -> str | None:
     return None
 
 
+def _named_kind(file: SourceFile, source_kind: str, limits: Limits) -> str | Refusal:
+    """The format that was named, unless the content is plainly another: read as that, it would be a run of nothing."""
+    try:
+        importer = detect_importer(read_head(file, limits=limits))
+    except (SourceError, OSError):
+        return source_kind
+    if importer is None or importer.source_kind == source_kind:
+        return source_kind
+    # Without the file there is no mark, which would keep the right importer from it later.
+    return Refusal(
+        file.uri,
+        "format",
+        f"{file.path} is {importer.source_kind} by its content, not {source_kind}; leave the format out.",
+    )
+
+
 def _detected_kind(file: SourceFile, limits: Limits) -> str | Refusal:
     try:
         importer = detect_importer(read_head(file, limits=limits))
@@ -256,7 +276,10 @@ def _detected_kind(file: SourceFile, limits: Limits) -> str | Refusal:
     if importer is None:
         known = ", ".join(sorted(IMPORTERS))
         return Refusal(
-            file.uri, "format", f"{file.path} is none of the formats {known}. Name one with format= if it is.", file
+            file.uri,
+            "format",
+            f"{file.path} is none of the formats {known}. If it is one of them, name it with --format.",
+            file,
         )
     return importer.source_kind
 

@@ -33,6 +33,7 @@ def list_runs(lake: Lake, *, suite: str | None = None, backend: str | None = Non
         "median_latency_ms",
         pl.col("code_version").struct.field("commit").str.head(12).alias("commit"),
         pl.col("tags").list.join(", "),
+        "error_message",
     )
 
 

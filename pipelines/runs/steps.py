@@ -140,7 +140,7 @@ class _Writer:
             self._upsert("silver.output_tokens", [batch.output_tokens for batch in batches])
             self._upsert("silver.run_metrics", [batch.run_metrics for batch in batches])
             # After its outputs, so that nobody who follows the table meets a run without them.
-            self._upsert("silver.runs", [batch.runs for batch in batches])
+            self._upsert("silver.runs", [self._without_poorer_headers(batch.runs) for batch in batches])
             self._upsert("bronze.rejects", [batch.rejects for batch in batches])
             self._count(batches)
         marks = {
@@ -200,6 +200,23 @@ class _Writer:
                 empty = self.lake.read(table, where={"run_date": date, "run_id": run_id}).clear()
                 self.lake.replace(table, empty, where={"run_date": date, "run_id": run_id})
             self.run_dates.add(date)
+
+    def _without_poorer_headers(self, runs: pl.DataFrame) -> pl.DataFrame:
+        """Leave out runs that another file knows to have ended: a copy that was cut off must not undo that."""
+        unfinished = runs.filter(pl.col("status") == "started")
+        if unfinished.is_empty():
+            return runs
+        standing = self.lake.read(
+            "silver.runs", columns=("run_id", "status", "file_sha256"), where={"run_id": unfinished["run_id"].to_list()}
+        ).filter(pl.col("status") != "started")
+        poorer = unfinished.join(standing, on="run_id", suffix="_standing").filter(
+            pl.col("file_sha256") != pl.col("file_sha256_standing")
+        )
+        self.messages.extend(
+            f"Run {run_id} has ended by another file; this one, which holds no end, did not change its header."
+            for run_id in poorer["run_id"]
+        )
+        return runs.join(poorer, on="run_id", how="anti")
 
     def _count(self, batches: Sequence[ImportBatch]) -> None:
         for batch in batches:

@@ -315,3 +315,25 @@ def test_nothing_to_import_is_no_error(lake: Lake, tmp_path: Path) -> None:
     result = import_paths(lake, [tmp_path], now=NOW)
     assert (result.files, result.rejects, result.messages) == (0, 0, ())
     assert lake.tables() == []
+
+
+def test_a_copy_that_was_cut_off_does_not_undo_the_whole_file(lake: Lake, tmp_path: Path) -> None:
+    whole = benchlake_file()
+    (tmp_path / "whole.jsonl").write_bytes(whole)
+    (tmp_path / "cut.jsonl").write_bytes(whole[: len(whole) * 2 // 3])
+    import_paths(lake, [tmp_path / "whole.jsonl"], now=NOW)
+    before = lake.read("silver.runs")
+    result = import_paths(lake, [tmp_path / "cut.jsonl"], now=LATER)
+    assert lake.read("silver.runs").equals(before)
+    assert any("has ended by another file" in message for message in result.messages)
+
+
+def test_a_file_that_grew_to_its_end_does_end_its_run(lake: Lake, tmp_path: Path) -> None:
+    whole = benchlake_file()
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b"\n".join(whole.splitlines()[:-1]) + b"\n")
+    import_paths(lake, [path], now=NOW)
+    assert lake.read("silver.runs")["status"].to_list() == ["started"]
+    path.write_bytes(whole)
+    import_paths(lake, [path], now=LATER)
+    assert lake.read("silver.runs")["status"].to_list() == ["success"]

@@ -398,7 +398,7 @@ def test_statuses_are_kept_and_unknown_words_named(tmp_path: Path) -> None:
         benchlake_output(2, status=None, error_message="broke"),
     ]
     tables = read_bytes(tmp_path, "run.jsonl", json_lines([benchlake_run(), *outputs]))
-    assert tables["silver.outputs"]["status"].to_list() == ["timeout", "ok", "error"]
+    assert tables["silver.outputs"]["status"].to_list() == ["timeout", "error", "error"]  # unknown is not ok
     assert rules(tables) == ["status: vocabulary"]
 
 

@@ -67,6 +67,7 @@ def test_a_bad_file_is_a_message_and_a_reject_not_a_traceback(benchlake, tmp_pat
         (["sql", "select * from silver.runz"], "runz"),
         (["sql", "drop table silver.runs"], "SELECT"),
         (["sql", "select 1", "--at", "yesterday"], "ISO 8601"),
+        (["sql", "select 1", "--at", "silver.runz=1"], "silver.runs"),
         (["maintain", "silver.run"], "silver.runs"),
         (["import", "no/such/file"], "no/such/file"),
         (["gate", "--date", "soon"], "soon"),
@@ -90,3 +91,70 @@ def test_configuration_mistakes_name_file_key_and_choices(benchlake, tmp_path) -
     assert result.returncode == 3
     assert "benchlake.toml" in result.stderr
     assert "llama.cpp" in result.stderr
+
+
+def run_lines(run_id: str, backend: str, day: int, output: str) -> str:
+    records = [
+        {
+            "type": "run",
+            "run_id": run_id,
+            "suite": "tiny",
+            "backend": backend,
+            "model": "m",
+            "started_at": f"2026-11-{day:02}T02:00:00Z",
+            "fingerprint": {"suite_digest": "s", "prompt_digest": "p"},
+        },
+        *(
+            {
+                "type": "output",
+                "sample_id": f"s{n}",
+                "output": output,
+                "status": "ok",
+                "latency_ms": 5.0,
+                "scores": {"exact_match": float(output == "yes")},
+            }
+            for n in range(40)
+        ),
+        {"type": "end", "status": "success"},
+    ]
+    return "\n".join(map(json.dumps, records))
+
+
+def test_gate_judges_what_was_imported_and_never_shows_an_older_date_instead(benchlake, tmp_path) -> None:
+    for name, run_id, day, output in (("a", "r1", 1, "yes"), ("b", "r2", 2, "yes")):
+        (tmp_path / f"{name}.jsonl").write_text(run_lines(run_id, "staging", day, output))
+    benchlake("import", "a.jsonl", "b.jsonl")
+    good = benchlake("gate")
+    assert (good.returncode, "2026-11-02" in good.stdout) == (0, True), good.stdout  # r2 is no worse than r1
+    (tmp_path / "c.jsonl").write_text(run_lines("r3", "staging", 3, "no"))
+    benchlake("import", "c.jsonl")
+    bad = benchlake("gate")
+    assert (bad.returncode, "score_parity: fail" in bad.stdout) == (1, True), bad.stdout
+    # A newer run that has no baseline: nothing is known about that date, whatever stood before.
+    (tmp_path / "d.jsonl").write_text(run_lines("r4", "another", 4, "yes"))
+    benchlake("import", "d.jsonl")
+    unknown = benchlake("gate")
+    assert (unknown.returncode, "2026-11-04" in unknown.stdout) == (2, True), unknown.stdout
+
+
+def test_a_wrong_format_is_refused_and_does_not_stand_in_the_way_of_the_right_one(benchlake, tmp_path) -> None:
+    (tmp_path / "run.jsonl").write_text(RUN_FILE)
+    wrong = benchlake("import", "run.jsonl", "--format", "inspect")
+    assert (wrong.returncode, "benchlake by its content" in wrong.stderr) == (3, True)
+    assert json.loads(benchlake("import", "run.jsonl", "--json").stdout)["samples"] == 2
+    assert len(json.loads(benchlake("runs", "--json").stdout)) == 1
+
+
+def test_a_path_that_does_not_exist_is_bad_usage_even_beside_a_good_one(benchlake, tmp_path) -> None:
+    (tmp_path / "run.jsonl").write_text(RUN_FILE)
+    result = benchlake("import", "run.jsonl", "nope.jsonl", "--json")
+    assert (result.returncode, json.loads(result.stdout)["runs"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"), [('cron = "foo"', "five cron fields"), ('time_zone = "Mars/X"', "IANA"), ('suite = "x"', "suite")]
+)
+def test_a_night_that_cannot_start_says_why_before_anything_else(benchlake, tmp_path, line, hint) -> None:
+    (tmp_path / "benchlake.toml").write_text(f"[nightly]\n{line}\n")
+    result = benchlake("nightly")
+    assert (result.returncode, hint in result.stderr, result.stdout) == (3, True, ""), result.stderr

@@ -7,7 +7,7 @@ import pytest
 
 from studio.rendering import as_csv, as_json, print_table, printable
 
-HOSTILE = ["=1+1", "+cmd|' /C calc'!A0", "-2", "@SUM(A1)", "\tx", "\rx"]
+HOSTILE = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\tx", "\rx"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -18,6 +18,13 @@ def test_a_csv_cell_cannot_become_a_formula(text: str) -> None:
 
 def test_numbers_stay_numbers_in_csv() -> None:
     assert as_csv(pl.DataFrame({"effect": [-0.5]})) == "effect\n-0.5\n"
+    assert as_csv(pl.DataFrame({"output": ["-5", "+1.5e3"]})) == "output\n-5\n+1.5e3\n"
+
+
+def test_nested_values_in_csv_are_their_own_json_and_controls_are_visible() -> None:
+    rows = pl.DataFrame({"l": [[1, 2]], "s": [{"a": 1}], "t": ["\x1b[31mred\u202e"]})
+    cells = list(csv.reader(io.StringIO(as_csv(rows))))[1]
+    assert cells == ["[1,2]", '{"a":1}', "\\x1b[31mred\\u202e"]
 
 
 def test_control_and_bidirectional_characters_are_shown_not_obeyed() -> None:

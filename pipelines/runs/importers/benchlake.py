@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pipelines.runs.sources import FileHead, Limits, SourceFile
 
 _TYPES = frozenset({"run", "output", "metric", "end"})
+SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
 
 
@@ -52,7 +53,7 @@ class BenchlakeImporter:
         """A record of one of the four types, with what that type must have."""
         record = head.record or {}
         kind = record.get("type")
-        needed = {"run": "suite", "output": "sample_id", "metric": "metric", "end": "status"}
+        needed = {"run": "type", "output": "sample_id", "metric": "metric", "end": "status"}
         return head.packing != "zip" and isinstance(kind, str) and needed.get(kind, "") in record
 
     def group_key(self, file: SourceFile) -> str:
@@ -129,6 +130,13 @@ def _begin(record: LineRecord, group: SourceGroup, builder: BatchBuilder) -> _Ru
         "status": "started",
         "expected_sample_count": as_count(header.get("expected_sample_count"), "expected_sample_count", faults),
     }
+    version = header.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        faults.append(
+            Fault(
+                "schema_version", f"schema_version is {version!r}; it was read as {SCHEMA_VERSION}, the only one known."
+            )
+        )
     builder.note(faults, record_index=record.record_index, where=f"Line {record.record_index + 1}")
     return _Run(run_id=run_id, run_date=started_at.date(), row=row, header_index=record.record_index)
 
@@ -171,7 +179,7 @@ def _take_output(value: JsonObject, run: _Run, builder: BatchBuilder, faults: li
         prompt=as_text(value.get("prompt")),
         output=as_text(value.get("output")),
         reference=as_text(value.get("reference")),
-        status=_status(value.get("status"), OUTPUT_STATUSES, "error" if error_message else "ok", faults),
+        status=_output_status(value.get("status"), error_message, faults),
         finish_reason=as_text(value.get("finish_reason")),
         input_token_count=as_count(value.get("input_token_count"), "input_token_count", faults),
         output_token_count=as_count(value.get("output_token_count"), "output_token_count", faults),
@@ -179,7 +187,7 @@ def _take_output(value: JsonObject, run: _Run, builder: BatchBuilder, faults: li
         time_to_first_token_ms=as_number(
             value.get("time_to_first_token_ms"), "time_to_first_token_ms", faults, minimum=0
         ),
-        scores=_scores(as_object(value.get("scores")), faults),
+        scores=_scores(value.get("scores"), faults),
         tags=as_tags(value.get("tags")),
         error_message=error_message,
         started_at=as_instant(value.get("started_at"), "started_at", faults),
@@ -192,7 +200,17 @@ def _take_output(value: JsonObject, run: _Run, builder: BatchBuilder, faults: li
         builder.tokens.append((row, tokens))
 
 
-def _scores(scores: JsonObject, faults: list[Fault]) -> list[tuple[str, float]]:
+def _output_status(value: object, error_message: str | None, faults: list[Fault]) -> str:
+    """The status; an absent one is ok unless there is an error message, an unknown one is never ok."""
+    if value is None:
+        return "error" if error_message else "ok"
+    return _status(value, OUTPUT_STATUSES, "error", faults)
+
+
+def _scores(value: object, faults: list[Fault]) -> list[tuple[str, float]]:
+    if value is not None and not isinstance(value, dict):
+        faults.append(Fault("scores: type", "scores must be an object of scorer to number; they were left out."))
+    scores = as_object(value)
     named = ((name, as_number(value, f"scores.{name}", faults)) for name, value in scores.items())
     return [(name, value) for name, value in named if value is not None]
 
