@@ -200,7 +200,7 @@ def runs(
     backend: Annotated[str | None, typer.Option(help="Only runs of this backend.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Newest runs to show.")] = 20,
 ) -> None:
-    """List runs, newest first, with outputs and mean score.
+    """List runs, newest first, with outputs and mean score; whole ids, commit and tags with --format json.
 
     Example:  benchlake runs --backend llama.cpp --limit 5
     """
@@ -214,6 +214,19 @@ def runs(
     if rows.is_empty() and not as_json and form == "table":
         sys.stdout.write("No runs yet. Make some:  benchlake nightly   or   benchlake import PATH\n")
         return
+    if form == "table" and not as_json:
+        # What fits a terminal; whole ids and the other columns are in --format json.
+        rows = rows.select(
+            rows["run_id"].str.head(8).alias("run"),
+            "run_date",
+            "suite",
+            "backend",
+            "status",
+            outputs="output_count",
+            failed="failed_count",
+            score="mean_score",
+            latency_ms="median_latency_ms",
+        )
     emit(rows, "json" if as_json else form)
 
 

@@ -140,7 +140,7 @@ def print_table(rows: pl.DataFrame, *, title: str = "", verdict_column: str = "v
 def _width(names: list[str], cells: list[list[str]]) -> int:
     """Characters that a table needs to show every cell on one line, with the space between columns."""
     columns = zip(names, *cells, strict=True)
-    return sum(2 + max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns)
+    return sum(3 + max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns)
 
 
 VERDICT_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "incomparable": "magenta"}
