@@ -216,17 +216,11 @@ def runs(
         return
     if form == "table" and not as_json:
         # What fits a terminal; whole ids and the other columns are in --format json.
-        rows = rows.select(
-            rows["run_id"].str.head(8).alias("run"),
-            "run_date",
-            "suite",
-            "backend",
-            "status",
-            outputs="output_count",
-            failed="failed_count",
-            score="mean_score",
-            latency_ms="median_latency_ms",
-        )
+        import polars as pl
+
+        from studio.summary import readable_runs
+
+        rows = readable_runs(rows, pl.col("run_id").str.head(8).alias("run"), pl.col("run_date"))
     emit(rows, "json" if as_json else form)
 
 

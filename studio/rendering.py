@@ -29,7 +29,7 @@ MAX_FOLDED_COLUMNS = 7
 
 def printable(text: str) -> str:
     """`text` with every control and bidirectional character written as an escape."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _UNPRINTABLE.sub(_as_escape, text)
 
 
 def emit(rows: pl.DataFrame, form: Format) -> None:
@@ -62,7 +62,11 @@ def _plain(value: object) -> str:
 
 
 def _visible_controls(text: str) -> str:
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _CONTROL.sub(_as_escape, text)
+
+
+def _as_escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def as_csv(rows: pl.DataFrame) -> str:

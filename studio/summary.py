@@ -23,15 +23,7 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
     runs = list_runs(lake, limit=1_000).filter(pl.col("run_date") == date)
     comparisons = lake.read("gold.run_comparisons", where={"run_date": date})
     print_table(
-        runs.select(
-            "suite",
-            "backend",
-            "status",
-            outputs="output_count",
-            failed="failed_count",
-            score="mean_score",
-            latency_ms="median_latency_ms",
-        ),
+        readable_runs(runs),
         title=f"Runs of {date} (score: mean; latency: median)",
     )
     print_table(
@@ -54,6 +46,20 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
         f"differ, {rejects} rejects, {seconds:.0f} s.\n"
         "Ask:   .venv/bin/benchlake gate\n"
         f"Look:  make ui   then open {page}\n"
+    )
+
+
+def readable_runs(runs: pl.DataFrame, *first: pl.Expr) -> pl.DataFrame:
+    """Rows of `list_runs` with the columns that fit a terminal, after `first`."""
+    return runs.select(
+        *first,
+        "suite",
+        "backend",
+        "status",
+        outputs="output_count",
+        failed="failed_count",
+        score="mean_score",
+        latency_ms="median_latency_ms",
     )
 
 
