@@ -24,7 +24,7 @@ from pipelines.runs.backends import (
     TokenAlternative,
 )
 from resources.backends.gguf_models import GgufModel, find_model, need_packages
-from resources.backends.machine import read_environment, read_hardware
+from resources.backends.machine import embedded_identity
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -136,23 +136,8 @@ def _start_server(model: GgufModel, config: LlamaCppConfig, *, key: str) -> Any:
 
 
 def _identity(name: str, model: GgufModel, config: LlamaCppConfig) -> BackendIdentity:
-    environment = read_environment(("xllamacpp",))
-    return BackendIdentity(
-        name=name,
-        engine="llama.cpp",
-        engine_version=environment["xllamacpp"],
-        model=model.name,
-        model_digest=model.digest,
-        tokenizer=model.tokenizer,
-        chat_template_digest=model.chat_template_digest,
-        logprobs_mode="raw",
-        hardware=read_hardware(),
-        environment={
-            **environment,
-            "weights": "as quantised in the file",
-            "threads": str(config.threads),
-            "context_tokens": str(config.context_tokens),
-        },
+    return embedded_identity(
+        name, model, config, engine="llama.cpp", packages=("xllamacpp",), weights="as quantised in the file"
     )
 
 

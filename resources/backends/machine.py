@@ -8,6 +8,13 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.runs.backends import BackendIdentity
+
+if TYPE_CHECKING:
+    from resources.backends.configuration import LlamaCppConfig, TransformersConfig
+    from resources.backends.gguf_models import GgufModel
 
 
 @cache
@@ -25,6 +32,39 @@ def read_environment(packages: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return environment
+
+
+def embedded_identity(
+    name: str,
+    model: GgufModel,
+    config: LlamaCppConfig | TransformersConfig,
+    *,
+    engine: str,
+    packages: tuple[str, ...],
+    weights: str,
+) -> BackendIdentity:
+    """What answers when an engine runs `model` in this process; the first of `packages` is the engine's own.
+
+    The same for every embedded engine, so that two of them over one model differ in the engine alone.
+    """
+    environment = read_environment(packages)
+    return BackendIdentity(
+        name=name,
+        engine=engine,
+        engine_version=environment[packages[0]],
+        model=model.name,
+        model_digest=model.digest,
+        tokenizer=model.tokenizer,
+        chat_template_digest=model.chat_template_digest,
+        logprobs_mode="raw",
+        hardware=read_hardware(),
+        environment={
+            **environment,
+            "weights": weights,
+            "threads": str(config.threads),
+            "context_tokens": str(config.context_tokens),
+        },
+    )
 
 
 def _usable_cores() -> int:

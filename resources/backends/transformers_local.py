@@ -25,7 +25,7 @@ from pipelines.runs.backends import (
 )
 from resources.backends.converted_models import convert_model, quiet_loading
 from resources.backends.gguf_models import GgufModel, find_model, need_packages
-from resources.backends.machine import read_environment, read_hardware
+from resources.backends.machine import embedded_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,23 +179,13 @@ def _load(folder: Path, threads: int) -> tuple[Any, Any]:
 
 
 def _identity(name: str, model: GgufModel, config: TransformersConfig) -> BackendIdentity:
-    environment = read_environment(("transformers", "torch", "tokenizers"))
-    return BackendIdentity(
-        name=name,
+    return embedded_identity(
+        name,
+        model,
+        config,
         engine="transformers",
-        engine_version=environment["transformers"],
-        model=model.name,
-        model_digest=model.digest,
-        tokenizer=model.tokenizer,
-        chat_template_digest=model.chat_template_digest,
-        logprobs_mode="raw",
-        hardware=read_hardware(),
-        environment={
-            **environment,
-            "weights": "float32, dequantised",
-            "threads": str(config.threads),
-            "context_tokens": str(config.context_tokens),
-        },
+        packages=("transformers", "torch", "tokenizers"),
+        weights="float32, dequantised",
     )
 
 
