@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from lake.contracts import TableContract
 from lake.errors import UserError
-from lake.tables import evidence, operations, runs
+from lake.tables import evidence, operations, remarks, runs, suites
 
 CONTRACTS: dict[str, TableContract] = {
-    contract.address: contract for contract in (*operations.TABLES, *runs.TABLES, *evidence.TABLES)
+    contract.address: contract
+    for contract in (*operations.TABLES, *runs.TABLES, *suites.TABLES, *remarks.TABLES, *evidence.TABLES)
 }
 
 

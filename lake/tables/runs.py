@@ -1,4 +1,4 @@
-"""Tables of the runs room: files as received, runs, outputs, tokens, metrics."""
+"""Tables of the runs room: files as received, runs, outputs, tokens, metrics, parameters, spans."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from lake.contracts import TableContract, count, measure, timestamp, vocabulary
 
 RUN_STATUSES = ("success", "error", "cancelled", "started")
 OUTPUT_STATUSES = ("ok", "assert_fail", "error", "timeout", "cancelled")
+PARAMETER_TYPES = ("number", "text", "boolean", "json", "null")
+SPAN_STATUSES = ("ok", "error")
 
 
 class RunFiles(dy.Schema):
@@ -137,17 +139,59 @@ class OutputTokens(dy.Schema):
 
 
 class RunMetrics(dy.Schema):
-    """Numbers about a run as a whole."""
+    """Numbers about a run as a whole, or about one step of it."""
 
     run_id = dy.String(primary_key=True, description="Run it belongs to.")
-    metric = dy.String(primary_key=True, description="Name of the metric.")
-    variant = dy.String(primary_key=True, description="Filter, scorer or percentile that tells variants apart, or ''.")
-    step = dy.Int64(primary_key=True, min=0, description="Step for metrics logged over time, else 0.")
+    metric = dy.String(primary_key=True, description="Name of the metric; docs/metrics.md lists those we normalise.")
+    variant = dy.String(
+        primary_key=True,
+        description="What tells values of one metric apart: filter, scorer, statistic (mean, p99), operator; or empty.",
+    )
+    step = dy.Int64(primary_key=True, description="Step for metrics logged over time, else 0.")
+    repeat_index = dy.Int64(
+        primary_key=True, min=0, description="Measurement of the same metric and step again, from 0; else 0."
+    )
     run_date = dy.Date(description="UTC date of the run.")
     value = measure("as in the column unit", "Value of the metric.", nullable=False)
-    unit = dy.String(description="Unit of the value: ms, tokens, ratio, 1.")
+    unit = dy.String(description="Unit of the value: ms, bytes, tokens/s, ratio; 1 for a plain number.")
     standard_error = measure("as in the column unit", "Standard error as the source reports it.", min=0)
+    standard_deviation = measure("as in the column unit", "Spread of what the value sums up, if known.", min=0)
+    sample_count = count("How many measurements the value sums up.")
     is_higher_better = dy.Bool(nullable=True, description="Direction of improvement; null when unknown.")
+    recorded_at = timestamp("When it was logged.")
+
+
+class RunParams(dy.Schema):
+    """What a run was made with: hyperparameters, sampling and model settings, one a row."""
+
+    run_id = dy.String(primary_key=True, description="Run it belongs to.")
+    parameter = dy.String(primary_key=True, description="Name; members of an object are joined with dots.")
+    run_date = dy.Date(description="UTC date of the run.")
+    value = dy.String(nullable=True, description="The value as text; lists and empty objects as JSON.")
+    value_type = vocabulary(*PARAMETER_TYPES, description="What the source wrote.")
+    number = measure("as in the column unit", "The value as a number, also of a numeric text; true is 1.")
+    unit = dy.String(nullable=True, description="Unit of the number, where the source or the name says it.")
+
+
+class Spans(dy.Schema):
+    """What a run spent its time on: one interval of a trace or a transcript."""
+
+    run_id = dy.String(primary_key=True, description="Run it belongs to.")
+    span_index = dy.Int64(primary_key=True, min=0, description="Place of the span in its source, from 0.")
+    run_date = dy.Date(description="UTC date of the run.")
+    span_id = dy.String(nullable=True, description="Id that the source uses for it.")
+    parent_span_id = dy.String(nullable=True, description="Id of the span that encloses it, as the source says.")
+    trace_id = dy.String(nullable=True, description="Trace it belongs to, as the source names it.")
+    sample_id = dy.String(nullable=True, description="Sample whose output it is about; joins silver.outputs.")
+    name = dy.String(description="Operator, kernel, operation: what is compared between runs.")
+    category = dy.String(nullable=True, description="Kind of span as the source names it, for instance cpu_op, kernel.")
+    process = dy.String(nullable=True, description="Process or service it ran in.")
+    thread = dy.String(nullable=True, description="Thread, stream or lane it ran in.")
+    start_ns = dy.Int64(description="Start, from the beginning of the trace's own clock.", metadata={"unit": "ns"})
+    duration_ns = dy.Int64(min=0, description="From its start to its end.", metadata={"unit": "ns"})
+    started_at = timestamp("Start as wall-clock time, where the source knows it.")
+    status = vocabulary(*SPAN_STATUSES, description="Whether the span itself reports a failure.")
+    attributes = dy.String(nullable=True, description="Everything else the source says of it, as canonical JSON text.")
 
 
 TABLES = (
@@ -191,8 +235,23 @@ TABLES = (
     TableContract(
         name="run_metrics",
         layer="silver",
-        grain="One row per run, metric, variant and step.",
+        grain="One row per run, metric, variant, step and repeat.",
         schema=RunMetrics,
-        sort_by=("run_id", "metric"),
+        sort_by=("run_id", "metric", "variant", "step"),
+    ),
+    TableContract(
+        name="run_params",
+        layer="silver",
+        grain="One row per run and parameter.",
+        schema=RunParams,
+        sort_by=("run_id", "parameter"),
+    ),
+    TableContract(
+        name="spans",
+        layer="silver",
+        grain="One row per run and span.",
+        schema=Spans,
+        partition_by=("run_date",),
+        sort_by=("run_id", "span_index"),
     ),
 )

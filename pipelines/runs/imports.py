@@ -141,7 +141,7 @@ def plan_import(
         kind = (
             _named_kind(file, source_kind, limits)
             if source_kind is not None
-            else _marked_kind(marks.get(file.sha256, ())) or _detected_kind(file, limits)
+            else _claimed_kind(file) or _marked_kind(marks.get(file.sha256, ())) or _detected_kind(file, limits)
         )
         if isinstance(kind, Refusal):
             plan.refusals.append(kind)
@@ -239,6 +239,11 @@ def _companions(path: Path) -> list[Path]:
     return sorted(found for found in beside if found.is_file() and not is_skipped(found.name))
 
 
+def _claimed_kind(file: SourceFile) -> str | None:
+    """The format of which the file is a part, by the folder it lies in."""
+    return next((kind for kind, importer in IMPORTERS.items() if importer.claims(file.path) == "part"), None)
+
+
 def _marked_kind(marks: Sequence[Mark]) -> str | None:
     """The format of a file by its mark, which spares opening it; only if that importer is still the same."""
     for mark in marks:
@@ -273,6 +278,8 @@ def _detected_kind(file: SourceFile, limits: Limits) -> str | Refusal:
         return Refusal(file.uri, error.rule, f"{file.path}: {error}", file)
     except OSError as error:
         return Refusal(file.uri, "readable", f"{file.path} cannot be read: {error.strerror}.")
+    if importer is None and any(other.claims(file.path) == "attachment" for other in IMPORTERS.values()):
+        return UNKNOWN_KIND
     if importer is None:
         known = ", ".join(sorted(IMPORTERS))
         return Refusal(

@@ -150,6 +150,12 @@ def as_number(value: object, field: str, faults: list[Fault], *, minimum: float 
     return number
 
 
+def as_scaled(value: object, field: str, faults: list[Fault], *, by: float) -> float | None:
+    """A number from 0 in another unit, for instance seconds `by=1000` as milliseconds; still finite after that."""
+    number = as_number(value, field, faults, minimum=0)
+    return None if number is None else as_number(number * by, field, faults)
+
+
 def as_count(value: object, field: str, faults: list[Fault], *, maximum: int = _INT64_MAX) -> int | None:
     """A whole number from 0 to `maximum`, also written as a float."""
     if value is None:

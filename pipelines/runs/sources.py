@@ -9,16 +9,17 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
+import sqlite3
 import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+from urllib.parse import quote
 
 from pipelines.runs.records import JsonObject, RecordError, parse_object
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Packing = Literal["plain", "gzip", "zip"]
 
@@ -26,6 +27,7 @@ _PIECE_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
+_SQLITE_MAGIC = b"SQLite format 3\0"
 _BOM = b"\xef\xbb\xbf"
 # Window bits of zlib that mean "a gzip member".
 _GZIP_WINDOW = 31
@@ -86,13 +88,14 @@ class FileHead:
     """What a format may be recognised by: content only, never the name.
 
     `start` is the first 64 KiB after unpacking, `record` the first line of it that is a JSON object, `members` the
-    names in a zip.
+    names in a zip, `tables` the names in an SQLite database.
     """
 
     packing: Packing
     start: bytes = b""
     record: JsonObject | None = None
     members: frozenset[str] = frozenset()
+    tables: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def read_head(source: SourceFile, *, limits: Limits) -> FileHead:
         if not start:
             raise
     start = start[:_HEAD_BYTES].removeprefix(_BOM)
+    if start.startswith(_SQLITE_MAGIC):
+        return FileHead(packing=packing, start=start, tables=_table_names(source.path))
     return FileHead(packing=packing, start=start, record=_first_record(start))
 
 
@@ -242,6 +247,40 @@ class _LineCutter:
         block = LineBlock(self._index, lines, is_cut)
         self._index += len(lines)
         return block
+
+
+@contextmanager
+def open_database(path: Path) -> Iterator[sqlite3.Connection]:
+    """An SQLite file that somebody else wrote, for reading alone: nothing in it can run, and nothing is written.
+
+    A database in use is read with what its log holds; where that cannot be (a read-only folder), as it is on disk.
+    Raises `sqlite3.Error` for a broken file.
+    """
+    quoted = quote(str(path))
+    for mode in ("mode=ro", "mode=ro&immutable=1"):
+        database = sqlite3.connect(f"file:{quoted}?{mode}", uri=True, isolation_level=None)
+        try:
+            database.execute("pragma trusted_schema = off")
+            database.execute("pragma query_only = on")
+            database.execute("select count(*) from sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            database.close()
+            if mode != "mode=ro":
+                raise
+            continue
+        with closing(database):
+            yield database
+        return
+
+
+def _table_names(path: Path) -> frozenset[str]:
+    try:
+        with open_database(path) as database:
+            return frozenset(
+                name for (name,) in database.execute("select name from sqlite_master where type = 'table'")
+            )
+    except sqlite3.Error:
+        return frozenset()
 
 
 def check_expansion(packed: int, unpacked: int, *, limits: Limits, what: str) -> None:

@@ -115,7 +115,9 @@ class _Writer:
             summaries.append(summarise(batch))
             self.batches.append((group, batch))
             self.pending_records += batch.record_count
-            self.pending_bytes += int(batch.outputs.estimated_size() + batch.raw_records.estimated_size())
+            self.pending_bytes += int(
+                sum(rows.estimated_size() for rows in (batch.outputs, batch.raw_records, batch.spans))
+            )
             if self.pending_records >= COMMIT_RECORDS or self.pending_bytes >= COMMIT_BYTES:
                 self.flush()
         if all(file.is_unchanged() for file in group.files):
@@ -139,6 +141,8 @@ class _Writer:
             self._upsert("silver.outputs", [batch.outputs for batch in batches])
             self._upsert("silver.output_tokens", [batch.output_tokens for batch in batches])
             self._upsert("silver.run_metrics", [batch.run_metrics for batch in batches])
+            self._upsert("silver.run_params", [batch.run_params for batch in batches])
+            self._upsert("silver.spans", [batch.spans for batch in batches])
             # After its outputs, so that nobody who follows the table meets a run without them.
             self._upsert("silver.runs", [self._without_poorer_headers(batch.runs) for batch in batches])
             self._upsert("bronze.rejects", [batch.rejects for batch in batches])
@@ -188,7 +192,8 @@ class _Writer:
 
     def _leave_old_dates(self, batches: Sequence[ImportBatch]) -> None:
         """Take away outputs of runs whose date is known better now: the date is their partition, not their key."""
-        owned = pl.concat([batch.outputs.select("run_id", "run_date") for batch in batches]).unique()
+        dated = [rows.select("run_id", "run_date") for batch in batches for rows in (batch.outputs, batch.spans)]
+        owned = pl.concat(dated).unique()
         if owned.is_empty():
             return
         ids = owned["run_id"].unique().to_list()
@@ -196,7 +201,7 @@ class _Writer:
         standing = self.lake.read("silver.runs", columns=("run_id", "run_date"), where=where)
         moved = standing.join(owned, on="run_id", suffix="_new").filter(pl.col("run_date") != pl.col("run_date_new"))
         for run_id, date in moved.select("run_id", "run_date").unique().iter_rows():
-            for table in ("silver.outputs", "silver.output_tokens"):
+            for table in ("silver.outputs", "silver.output_tokens", "silver.spans"):
                 empty = self.lake.read(table, where={"run_date": date, "run_id": run_id}).clear()
                 self.lake.replace(table, empty, where={"run_date": date, "run_id": run_id})
             self.run_dates.add(date)

@@ -29,13 +29,14 @@ def metrics(values: dict[str, float]) -> pl.DataFrame:
             "metric": ["accuracy"] * count,
             "variant": [""] * count,
             "step": [0] * count,
+            "repeat_index": [0] * count,
             "run_date": [DAY] * count,
             "value": list(values.values()),
             "unit": ["1"] * count,
         },
         schema={
             name: contract_of(METRICS).dtypes[name]
-            for name in ("run_id", "metric", "variant", "step", "run_date", "value", "unit")
+            for name in ("run_id", "metric", "variant", "step", "repeat_index", "run_date", "value", "unit")
         },
     )
 

@@ -114,7 +114,6 @@ FORBIDDEN = [
     "tolerance",
     "outcome",
     "inbox",
-    "batch",
     "watermark",
     "lock",
     "ts",

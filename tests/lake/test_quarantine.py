@@ -24,6 +24,7 @@ GOOD = {
     "metric": "accuracy",
     "variant": "",
     "step": 0,
+    "repeat_index": 0,
     "run_date": DAY,
     "value": 0.5,
     "unit": "1",
@@ -45,7 +46,7 @@ def batch(*changes: Mapping[str, Any]) -> pl.DataFrame:
         ({"value": float("-inf")}, "value: inf"),
         ({"value": None}, "value: nullability"),
         ({"run_id": None}, "run_id: nullability"),
-        ({"step": -1}, "step: min"),
+        ({"repeat_index": -1}, "repeat_index: min"),
         ({"standard_error": -0.1}, "standard_error: min"),
         ({"step": 0.5}, "step: type"),
         ({"step": "three"}, "step: type"),
@@ -121,13 +122,13 @@ def test_the_first_good_row_of_a_key_stands() -> None:
 
 def test_the_good_rows_land_and_the_bad_ones_are_kept_with_their_reason(lake_anywhere: Lake) -> None:
     lake = lake_anywhere
-    rows = batch({}, {"value": None, "unit": "it's ü"}, {}, {"step": -4})
+    rows = batch({}, {"value": None, "unit": "it's ü"}, {}, {"repeat_index": -4})
     result = lake.upsert(METRICS, rows, source_uri="file:///runs/1.jsonl")
     assert (result.rows_in, result.rows_written, result.rows_rejected) == (4, 2, 2)
     assert lake.read(METRICS)["step"].sort().to_list() == [0, 2]
     rejects = lake.read(REJECTS).sort("rule")
     assert rejects.select("table", "source_uri", "rule").rows() == [
-        (METRICS, "file:///runs/1.jsonl", "step: min"),
+        (METRICS, "file:///runs/1.jsonl", "repeat_index: min"),
         (METRICS, "file:///runs/1.jsonl", "value: nullability"),
     ]
     assert '"unit":"it\'s ü"' in rejects["raw"][1]

@@ -76,9 +76,7 @@ def test_four_processes_meet_a_table_that_lacks_a_column(lake_anywhere: Lake, wo
     from lake.tables import contract_of
 
     table = "silver.run_metrics"
-    fields = [
-        field for field in contract_of(table).arrow_schema if field.name not in {"standard_error", "is_higher_better"}
-    ]
+    fields = [field for field in contract_of(table).arrow_schema if field.name not in {"standard_error", "recorded_at"}]
     import pyarrow as pa
 
     DeltaTable.create(
@@ -92,4 +90,4 @@ def test_four_processes_meet_a_table_that_lacks_a_column(lake_anywhere: Lake, wo
     assert lake_anywhere.row_count(table) == 8
     handle = lake_anywhere.handle(table)
     assert handle is not None
-    assert [field.name for field in handle.schema().fields][-2:] == ["standard_error", "is_higher_better"]
+    assert [field.name for field in handle.schema().fields][-2:] == ["standard_error", "recorded_at"]

@@ -10,14 +10,9 @@ import json
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import zstandard
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 DATE_ID = "2026-03-01T10-20-30.123456"
 
@@ -263,39 +258,3 @@ def _pack(content: bytes, method: int) -> bytes:
         packer = zlib.compressobj(9, zlib.DEFLATED, -15)
         return packer.compress(content) + packer.flush()
     return zstandard.ZstdCompressor().compress(content)
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format under test: how a file of given samples is made, and what a sample record looks like.
-
-    `write` puts the files of one run into a folder and returns the one that holds the samples.
-    """
-
-    source_kind: str
-    name: str
-    record: Callable[[int], dict[str, Any]]
-    pack: Callable[[list[dict[str, Any]]], bytes]
-    is_lines: bool
-
-    def write(self, folder: Path, records: list[dict[str, Any]]) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / self.name
-        path.write_bytes(self.pack(records))
-        return path
-
-    def good(self, count: int = 3) -> list[dict[str, Any]]:
-        return [self.record(index) for index in range(count)]
-
-
-def _pack_benchlake(records: list[dict[str, Any]]) -> bytes:
-    end = {"type": "end", "status": "success", "ended_at": "2026-03-01T10:05:00Z"}
-    return json_lines([benchlake_run(), *records, end])
-
-
-FORMATS = (
-    Format("benchlake", "run.jsonl", benchlake_output, _pack_benchlake, is_lines=True),
-    Format("lm_eval", lm_eval_name("sums"), lm_eval_sample, json_lines, is_lines=True),
-    Format("inspect", "log.json", inspect_sample, inspect_json, is_lines=False),
-    Format("inspect", "log.eval", inspect_sample, inspect_zip, is_lines=False),
-)

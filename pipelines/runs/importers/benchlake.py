@@ -13,6 +13,7 @@ from lake.identity import derived_id
 from lake.tables.runs import OUTPUT_STATUSES, RUN_STATUSES
 from pipelines.runs.importers.frames import BatchBuilder, ImportBatch, MetricRow, OutputRow, TokenRow, TopToken
 from pipelines.runs.importers.lines import LineRecord, read_records
+from pipelines.runs.importers.protocol import FileImporter
 from pipelines.runs.records import (
     SHAPE_ERRORS,
     Fault,
@@ -33,17 +34,16 @@ from pipelines.runs.records import (
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pipelines.runs.importers.protocol import SourceGroup
-    from pipelines.runs.sources import FileHead, Limits, SourceFile
+    from pipelines.runs.sources import FileHead, Limits
 
 _TYPES = frozenset({"run", "output", "metric", "end"})
 SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
 
 
-class BenchlakeImporter:
+class BenchlakeImporter(FileImporter):
     """Reads files that the suite runner, or anybody who follows the format, wrote."""
 
     source_kind = "benchlake"
@@ -55,14 +55,6 @@ class BenchlakeImporter:
         kind = record.get("type")
         needed = {"run": "type", "output": "sample_id", "metric": "metric", "end": "status"}
         return head.packing != "zip" and isinstance(kind, str) and needed.get(kind, "") in record
-
-    def group_key(self, file: SourceFile) -> str:
-        """Every file is a run of its own."""
-        return file.sha256
-
-    def companions(self, _path: Path) -> list[Path]:
-        """None: a file is complete."""
-        return []
 
     def read(self, group: SourceGroup, *, limits: Limits) -> Iterator[ImportBatch]:
         """Batches of the file; the run's own row comes with the last."""

@@ -17,6 +17,7 @@ import zstandard
 from lake.identity import text_digest
 from lake.tables import CONTRACTS
 from lake.validation import Reject, reject_rows
+from pipelines.runs.parameters import ParamRow, read_parameters
 from pipelines.runs.redaction import redact_text
 
 if TYPE_CHECKING:
@@ -85,8 +86,33 @@ class MetricRow(NamedTuple):
     run_date: dt.date
     value: float
     unit: str
-    standard_error: float | None
-    is_higher_better: bool | None
+    standard_error: float | None = None
+    is_higher_better: bool | None = None
+    repeat_index: int = 0
+    standard_deviation: float | None = None
+    sample_count: int | None = None
+    recorded_at: dt.datetime | None = None
+
+
+class SpanRow(NamedTuple):
+    """One row of silver.spans; times in nanoseconds from the beginning of the trace's own clock."""
+
+    run_id: str
+    span_index: int
+    run_date: dt.date
+    name: str
+    start_ns: int
+    duration_ns: int
+    span_id: str | None = None
+    parent_span_id: str | None = None
+    trace_id: str | None = None
+    sample_id: str | None = None
+    category: str | None = None
+    process: str | None = None
+    thread: str | None = None
+    started_at: dt.datetime | None = None
+    status: str = "ok"
+    attributes: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +128,8 @@ class ImportBatch:
     outputs: pl.DataFrame
     output_tokens: pl.DataFrame
     run_metrics: pl.DataFrame
+    run_params: pl.DataFrame
+    spans: pl.DataFrame
     raw_records: pl.DataFrame
     rejects: pl.DataFrame
 
@@ -121,6 +149,7 @@ class BatchBuilder:
     outputs: list[OutputRow] = field(default_factory=list)
     tokens: list[tuple[OutputRow, Sequence[TokenRow]]] = field(default_factory=list)
     metrics: list[MetricRow] = field(default_factory=list)
+    spans: list[SpanRow] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     _raw: list[bytes] = field(default_factory=list)
     _raw_keys: list[tuple[str, int, str | None, str | None]] = field(default_factory=list)
@@ -166,6 +195,8 @@ class BatchBuilder:
             outputs=output_frame(self.outputs),
             output_tokens=token_frame(self.tokens),
             run_metrics=metric_frame(self.metrics),
+            run_params=param_frame(self.runs),
+            spans=span_frame(self.spans),
             raw_records=self._raw_frame(),
             rejects=reject_rows(
                 table=STEP, source_uri=self.file.uri, source_sha256=self.file.sha256, entries=self.rejects
@@ -173,7 +204,16 @@ class BatchBuilder:
         )
         self.chunk += 1
         self._raw_bytes = 0
-        for rows in (self.runs, self.outputs, self.tokens, self.metrics, self.rejects, self._raw, self._raw_keys):
+        for rows in (
+            self.runs,
+            self.outputs,
+            self.tokens,
+            self.metrics,
+            self.spans,
+            self.rejects,
+            self._raw,
+            self._raw_keys,
+        ):
             rows.clear()
         return batch
 
@@ -239,6 +279,26 @@ def metric_frame(rows: Sequence[MetricRow]) -> pl.DataFrame:
     return _frame(
         "silver.run_metrics", dict(zip(MetricRow._fields, _columns(rows, len(MetricRow._fields)), strict=True))
     )
+
+
+def param_frame(runs: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """Rows of silver.run_params, from what the rows of silver.runs hold as JSON under `parameters`.
+
+    A run may carry `parameter_units`, units by parameter name; else a name's ending tells the unit (`_ms`).
+    """
+    rows = [
+        parameter
+        for run in runs
+        for parameter in read_parameters(
+            run["run_id"], run["run_date"], run.get("parameters"), units=run.get("parameter_units") or {}
+        )
+    ]
+    return _frame("silver.run_params", dict(zip(ParamRow._fields, _columns(rows, len(ParamRow._fields)), strict=True)))
+
+
+def span_frame(rows: Sequence[SpanRow]) -> pl.DataFrame:
+    """Rows of silver.spans."""
+    return _frame("silver.spans", dict(zip(SpanRow._fields, _columns(rows, len(SpanRow._fields)), strict=True)))
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Any]:

@@ -14,6 +14,7 @@ from pipelines.runs.archives import Archive, Member, open_archive
 from pipelines.runs.importers.frames import BatchBuilder, ImportBatch
 from pipelines.runs.importers.inspect_runs import LogRun, read_run
 from pipelines.runs.importers.inspect_samples import Sample, read_sample
+from pipelines.runs.importers.protocol import FileImporter
 from pipelines.runs.json_parts import Part, split_object
 from pipelines.runs.records import SHAPE_ERRORS, Fault, JsonObject, RecordError, parse_json, parse_object
 from pipelines.runs.redaction import redact
@@ -21,7 +22,6 @@ from pipelines.runs.sources import FileHead, Limits, SourceError, SourceFile, pa
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pipelines.runs.importers.protocol import SourceGroup
 
@@ -32,7 +32,7 @@ _KEPT = frozenset({_HEADER, _START, "reductions.json"})
 _CONFIG_UPDATES = "_journal/config_updates/"
 
 
-class InspectImporter:
+class InspectImporter(FileImporter):
     """Reads one log a file, in either container."""
 
     source_kind = "inspect"
@@ -47,14 +47,6 @@ class InspectImporter:
         if record:
             return "eval" in record and isinstance(record["eval"], dict) and "task" in record["eval"]
         return start.startswith(b"{") and b'"eval"' in start and b'"task"' in start and b'"task_id"' in start
-
-    def group_key(self, file: SourceFile) -> str:
-        """Every log is complete in itself."""
-        return file.sha256
-
-    def companions(self, _path: Path) -> list[Path]:
-        """None: a log is one file."""
-        return []
 
     def read(self, group: SourceGroup, *, limits: Limits) -> Iterator[ImportBatch]:
         """Batches of the log; the run's own row comes with the last."""

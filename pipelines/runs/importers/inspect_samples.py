@@ -20,6 +20,7 @@ from pipelines.runs.records import (
     as_list,
     as_number,
     as_object,
+    as_scaled,
     as_text,
     canonical_json,
 )
@@ -94,8 +95,7 @@ def _latency_ms(value: JsonObject, output: JsonObject, faults: list[Fault]) -> f
     """The whole sample; logs before 0.3.60 know the model call alone."""
     name = "total_time" if value.get("total_time") is not None else "output.time"
     seconds = value.get("total_time") if name == "total_time" else output.get("time")
-    number = as_number(seconds, name, faults, minimum=0)
-    return None if number is None else number * 1000
+    return as_scaled(seconds, name, faults, by=1000)
 
 
 def _usage(value: JsonObject, output: JsonObject, model: str) -> JsonObject:

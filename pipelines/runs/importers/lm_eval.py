@@ -54,6 +54,9 @@ class LmEvalImporter:
             return True
         return head.packing != "zip" and is_results(head)
 
+    def claims(self, _path: Path) -> None:
+        """Nothing: a file speaks for itself."""
+
     def group_key(self, file: SourceFile) -> str:
         """The folder and the date id; a file that was renamed stands alone."""
         date_id = file_names(file.path.name).date_id

@@ -6,7 +6,7 @@ A format is one module with one class that keeps this protocol; the list of them
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from lake.identity import text_digest
 
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipelines.runs.importers.frames import ImportBatch
+    from pipelines.runs.importers.guide import FormatGuide
     from pipelines.runs.sources import FileHead, Limits, SourceFile
+
+
+# What a file is to a format that keeps a run in a folder: a part of the run, or something that only lies there.
+Claim = Literal["part", "attachment"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +49,19 @@ class Importer(Protocol):
     def version(self) -> int:
         """Version of the mapping, from 1."""
 
+    @property
+    def guide(self) -> FormatGuide:
+        """What the docs say about the format."""
+
     def detects(self, head: FileHead) -> bool:
         """Whether a file that begins like this is of the format, by content alone."""
+
+    def claims(self, path: Path, /) -> Claim | None:
+        """What a file is by the folder that it lies in; None for all formats whose files speak for themselves.
+
+        A "part" is read with its group without being looked at. An "attachment" is left alone unless its own content
+        is of a format.
+        """
 
     def group_key(self, file: SourceFile) -> str:
         """Files with the same key are read together."""
@@ -55,3 +71,19 @@ class Importer(Protocol):
 
     def read(self, group: SourceGroup, *, limits: Limits) -> Iterator[ImportBatch]:
         """Batches of bounded size. Never raises for what a file holds: that becomes rejects."""
+
+
+class FileImporter:
+    """What is the same for formats whose every file stands alone."""
+
+    def claims(self, _path: Path, /) -> Claim | None:
+        """Nothing: a file speaks for itself."""
+        return None
+
+    def group_key(self, file: SourceFile) -> str:
+        """Every file is read by itself."""
+        return file.sha256
+
+    def companions(self, _path: Path, /) -> list[Path]:
+        """None: a file is complete."""
+        return []
