@@ -44,7 +44,8 @@ def run_feed_sensor(
     installation: dg.ResourceParam[Installation],
 ) -> dg.SensorResult | dg.SkipReason:
     """One run request per contiguous range of run dates whose evidence is not all in the lake."""
-    state = f"{installation.lake.version(RUNS)}:{installation.policy.digest[:12]}"
+    versions = installation.lake.versions([RUNS, "silver.baselines"])
+    state = f"{versions[RUNS]}.{versions['silver.baselines']}:{installation.policy.digest[:12]}"
     dates = stale_run_dates(installation.lake, installation.policy, first_date=FIRST_RUN_DATE)
     if not dates:
         return dg.SkipReason(f"The evidence of every run date stands ({RUNS} and policy at {state}).")

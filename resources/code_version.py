@@ -40,10 +40,10 @@ def read_code_version(folder: Path, environ: Mapping[str, str]) -> CodeVersion:
     code is not made by that pull request. `is_dirty` is about tracked files, as in `git describe --dirty`.
     """
     ci = environ if _is_in_workspace(folder, environ) else {}
-    status = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    status = read_git(folder, "status", "--porcelain", "--untracked-files=no")
     return CodeVersion(
-        commit=_git(folder, "rev-parse", "--verify", "HEAD") or _first(ci, _COMMIT),
-        branch=_first(ci, _BRANCH) or _git(folder, "symbolic-ref", "--quiet", "--short", "HEAD"),
+        commit=read_git(folder, "rev-parse", "--verify", "HEAD") or _first(ci, _COMMIT),
+        branch=_first(ci, _BRANCH) or read_git(folder, "symbolic-ref", "--quiet", "--short", "HEAD"),
         pull_request=_pull_request(ci),
         is_dirty=None if status is None else bool(status),
         repository_url=_repository_url(folder, ci),
@@ -61,7 +61,7 @@ def strip_credentials(url: str) -> str:
 
 
 def _repository_url(folder: Path, ci: Mapping[str, str]) -> str | None:
-    url = _git(folder, "config", "--get", "remote.origin.url") or ci.get("CI_PROJECT_URL")
+    url = read_git(folder, "config", "--get", "remote.origin.url") or ci.get("CI_PROJECT_URL")
     if not url and ci.get("GITHUB_REPOSITORY"):
         url = f"{ci.get('GITHUB_SERVER_URL', 'https://github.com')}/{ci['GITHUB_REPOSITORY']}"
     return strip_credentials(url) if url else None
@@ -81,7 +81,7 @@ def _first(environ: Mapping[str, str], names: Sequence[str]) -> str | None:
     return next((environ[name] for name in names if environ.get(name)), None)
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def read_git(folder: Path, *arguments: str) -> str | None:
     """Output of a git command in `folder`, or None where git, the repository or the answer is missing."""
     # Inside a git hook GIT_DIR names the hook's repository, not the folder's.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

@@ -9,15 +9,16 @@ import datetime as dt
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lake.errors import BenchlakeError, UserError
+from studio import run_commands
+from studio.options import FormatOption, JsonOption, open_installation, say
 
 if TYPE_CHECKING:
     from lake.query import At
-    from resources.installation import Installation
 
 EXIT_GATE_FAILED = 1
 EXIT_INCONCLUSIVE = 2
@@ -39,10 +40,7 @@ app = typer.Typer(
     Exit codes: 0 good, 1 a gate failed, 2 inconclusive or incomparable, 3 bad usage or input, 4 internal error.""",
 )
 
-FormatOption = Annotated[
-    Literal["table", "json", "csv"], typer.Option("--format", help="table for people, json or csv for programs.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+run_commands.register(app)
 
 
 def main() -> None:
@@ -50,10 +48,10 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except UserError as error:
-        _say(str(error))
+        say(str(error))
         sys.exit(EXIT_USAGE)
     except BenchlakeError as error:
-        _say(str(error))
+        say(str(error))
         sys.exit(EXIT_INTERNAL)
     except Exception as error:  # noqa: BLE001  # the last resort: no traceback unless asked for
         sys.exit(_unexpected(error))
@@ -69,24 +67,12 @@ def _unexpected(error: Exception) -> int:
         show()
         return EXIT_USAGE
     if isinstance(error, typer.Abort):
-        _say("Interrupted.")
+        say("Interrupted.")
         return EXIT_INTERNAL
     if os.environ.get("BENCHLAKE_DEBUG"):
         raise error
-    _say(f"Internal error: {type(error).__name__}: {error}\nSet BENCHLAKE_DEBUG=1 to see where.")
+    say(f"Internal error: {type(error).__name__}: {error}\nSet BENCHLAKE_DEBUG=1 to see where.")
     return EXIT_INTERNAL
-
-
-def _say(message: str) -> None:
-    from studio.rendering import printable
-
-    sys.stderr.write("\n".join(map(printable, message.splitlines())) + "\n")
-
-
-def _installation() -> Installation:
-    from resources.installation import Installation
-
-    return Installation(folder=Path.cwd())
 
 
 @app.command("import")
@@ -109,14 +95,14 @@ def import_(
 
     with file_progress(enabled=not as_json) as progress:
         result = import_paths(
-            _installation().lake,
+            open_installation().lake,
             paths,
             format=source_kind,
             now=dt.datetime.now(dt.UTC),
             progress=None if progress is None else lambda done, total: progress(done, total, "files"),
         )
     for message in result.messages:
-        _say(message)
+        say(message)
     # Nothing of what was named could be used: that is bad input, though the reasons are kept as rows.
     nothing_landed = result.rejects and not result.files and not result.unchanged_files
     status = EXIT_USAGE if nothing_landed or not all(path.exists() for path in paths) else 0
@@ -152,7 +138,7 @@ def sql(
     """
     from studio.rendering import emit
 
-    emit(_installation().lake.sql(query, at=_parse_at(at or [])), "json" if as_json else form)
+    emit(open_installation().lake.sql(query, at=_parse_at(at or [])), "json" if as_json else form)
 
 
 def _parse_at(words: list[str]) -> At | None:
@@ -180,7 +166,7 @@ def tables(form: FormatOption = "table", as_json: JsonOption = False) -> None:
     from lake.tables import CONTRACTS
     from studio.rendering import emit
 
-    lake = _installation().lake
+    lake = open_installation().lake
     rows = pl.DataFrame(
         {
             "table": list(CONTRACTS),
@@ -189,38 +175,6 @@ def tables(form: FormatOption = "table", as_json: JsonOption = False) -> None:
             "grain": [contract.grain for contract in CONTRACTS.values()],
         }
     )
-    emit(rows, "json" if as_json else form)
-
-
-@app.command()
-def runs(
-    form: FormatOption = "table",
-    as_json: JsonOption = False,
-    suite: Annotated[str | None, typer.Option(help="Only runs of this suite.")] = None,
-    backend: Annotated[str | None, typer.Option(help="Only runs of this backend.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Newest runs to show.")] = 20,
-) -> None:
-    """List runs, newest first, with outputs and mean score; whole ids, commit and tags with --format json.
-
-    Example:  benchlake runs --backend llama.cpp --limit 5
-    """
-    from pipelines.runs.listing import list_runs
-    from studio.rendering import emit
-
-    rows = list_runs(_installation().lake, suite=suite, backend=backend, limit=limit)
-    if rows.is_empty() and (suite or backend) and not as_json and form == "table":
-        sys.stdout.write("No run matches. All of them:  benchlake runs\n")
-        return
-    if rows.is_empty() and not as_json and form == "table":
-        sys.stdout.write("No runs yet. Make some:  benchlake nightly   or   benchlake import PATH\n")
-        return
-    if form == "table" and not as_json:
-        # What fits a terminal; whole ids and the other columns are in --format json.
-        import polars as pl
-
-        from studio.summary import readable_runs
-
-        rows = readable_runs(rows, pl.col("run_id").str.head(8).alias("run"), pl.col("run_date"))
     emit(rows, "json" if as_json else form)
 
 
@@ -244,7 +198,7 @@ def gate(
     from studio.rendering import emit
     from studio.summary import print_verdicts
 
-    installation = _installation()
+    installation = open_installation()
     lake = installation.lake
     judge_what_is_new(lake, installation.policy)
     day = date.date() if date else newest_run_date(lake)
@@ -274,7 +228,7 @@ def nightly(
     """
     from studio.night import run_night
 
-    raise typer.Exit(run_night(_installation(), use_verdicts=use_verdicts))
+    raise typer.Exit(run_night(open_installation(), use_verdicts=use_verdicts))
 
 
 @app.command()
@@ -284,7 +238,7 @@ def ui(
     """Serve the Dagster UI on loopback, with schedules and sensors running. Stop it with Ctrl-C."""
     from studio.night import serve_ui
 
-    raise typer.Exit(serve_ui(_installation(), port=port))
+    raise typer.Exit(serve_ui(open_installation(), port=port))
 
 
 @app.command()
@@ -295,7 +249,7 @@ def maintain(
     ] = 168,
 ) -> None:
     """Compact, checkpoint and vacuum tables. Pinned versions and unread changes stay readable."""
-    lake = _installation().lake
+    lake = open_installation().lake
     for table in names or lake.tables():
         result = lake.maintain(table, retention_hours=retention_hours)
         if result is not None:

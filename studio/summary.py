@@ -49,10 +49,12 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
     )
 
 
-def readable_runs(runs: pl.DataFrame, *first: pl.Expr) -> pl.DataFrame:
-    """Rows of `list_runs` with the columns that fit a terminal, after `first`."""
+def readable_runs(runs: pl.DataFrame, *, with_labels: bool = False) -> pl.DataFrame:
+    """Rows of `list_runs` with the columns that fit a terminal; with labels, also short id, date and tags."""
+    run = pl.col("run_id").str.head(8) + pl.when("is_baseline").then(pl.lit(" *")).otherwise(pl.lit(""))
+    labels = [run.alias("run"), pl.col("run_date").alias("date")] if with_labels else []
     return runs.select(
-        *first,
+        *labels,
         "suite",
         "backend",
         "status",
@@ -60,6 +62,7 @@ def readable_runs(runs: pl.DataFrame, *first: pl.Expr) -> pl.DataFrame:
         failed="failed_count",
         score="mean_score",
         latency_ms="median_latency_ms",
+        **({"tags": "tags"} if with_labels and (runs["tags"] != "").any() else {}),
     )
 
 

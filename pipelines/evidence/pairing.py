@@ -13,15 +13,16 @@ from typing import Any
 import polars as pl
 
 from lake.identity import derived_id, json_digest
+from pipelines.evidence.designations import Designation, designated_run_id
 from pipelines.evidence.diff import DIFF_VERSION
-from pipelines.evidence.policy import ComparisonRule, Policy
+from pipelines.evidence.policy import ComparisonRule, Policy, RunFilter
 
 # Part of every comparison's input digest: raise it when pairing or comparability would decide otherwise.
 COMPARISON_VERSION = 1
 
 RUN_COLUMNS = (
-    "run_id", "run_date", "content_digest", "suite", "backend", "model", "engine", "engine_version", "tags",
-    "started_at", "status",
+    "run_id", "run_date", "content_digest", "suite", "backend", "model", "engine", "engine_version", "source_kind",
+    "fingerprint", "code_version", "tags", "started_at", "status",
 )  # fmt: skip
 
 _PLAN = {
@@ -38,7 +39,9 @@ _PLAN = {
 Run = Mapping[str, Any]
 
 
-def plan_comparisons(runs: pl.DataFrame, policy: Policy, run_dates: Collection[dt.date]) -> pl.DataFrame:
+def plan_comparisons(
+    runs: pl.DataFrame, policy: Policy, run_dates: Collection[dt.date], designations: Sequence[Designation] = ()
+) -> pl.DataFrame:
     """One row per comparison rule and candidate run of `run_dates` that has a baseline, sorted by comparison id.
 
     `runs` has `RUN_COLUMNS` and must hold every run of the candidates' suites up to those dates. A run that is still
@@ -50,7 +53,11 @@ def plan_comparisons(runs: pl.DataFrame, policy: Policy, run_dates: Collection[d
     planned = [
         _planned(rule, candidate, baseline)
         for rule in policy.comparisons
-        for candidate, baseline in _pair(rule, candidates, rows)
+        for candidate, baseline in (
+            _pair_designated(rule, candidates, rows, designations)
+            if rule.baseline == "designated"
+            else _pair(rule, candidates, rows)
+        )
     ]
     return pl.DataFrame(planned, schema=_PLAN).sort("comparison_id")
 
@@ -58,7 +65,7 @@ def plan_comparisons(runs: pl.DataFrame, policy: Policy, run_dates: Collection[d
 def _pair(rule: ComparisonRule, candidates: Sequence[Run], runs: Iterable[Run]) -> list[tuple[Run, Run]]:
     """Each admitted candidate with its baseline; `runs` in order of their start."""
     # A nightly's predecessor is a nightly: the previous run is one that the rule would judge as well.
-    baseline_filter = rule.candidate if rule.baseline == "previous" else rule.baseline
+    baseline_filter = rule.baseline if isinstance(rule.baseline, RunFilter) else rule.candidate
     pools: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
         if run["status"] == "success" and baseline_filter.admits(run):
@@ -70,6 +77,21 @@ def _pair(rule: ComparisonRule, candidates: Sequence[Run], runs: Iterable[Run]) 
             baseline = choose(candidate, pools.get(_key(rule, candidate), []))
             if baseline is not None:
                 pairs.append((candidate, baseline))
+    return pairs
+
+
+def _pair_designated(
+    rule: ComparisonRule, candidates: Sequence[Run], runs: Iterable[Run], designations: Sequence[Designation]
+) -> list[tuple[Run, Run]]:
+    """Each admitted candidate with the run that somebody designated for runs like it."""
+    if not designations:
+        return []
+    by_id = {run["run_id"]: run for run in runs}
+    pairs = []
+    for candidate in filter(rule.candidate.admits, candidates):
+        baseline = by_id.get(designated_run_id(candidate, designations) or "")
+        if baseline and baseline is not candidate and _key(rule, baseline) == _key(rule, candidate):
+            pairs.append((candidate, baseline))
     return pairs
 
 

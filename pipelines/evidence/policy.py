@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lake.errors import UserError
 from lake.identity import json_digest
+from pipelines.runs.run_query import field_of, matches
 
 Family = Literal["score_parity", "latency_regression", "failure_rate"]
 SameColumn = Literal["suite", "backend", "model", "engine", "engine_version"]
@@ -48,29 +49,41 @@ class _Part(BaseModel):
 
 
 class RunFilter(_Part):
-    """Which runs are meant: each key is one value or a list of allowed ones, and all keys must hold."""
+    """Which runs are meant: each key is one value or glob, or a list of them, and all keys must hold."""
 
     suite: Names | None = None
     backend: Names | None = None
     model: Names | None = None
     engine: Names | None = None
+    branch: Names | None = None
+    pull_request: Names | None = None
     tag: Names | None = Field(default=None, description="The run has at least one of these tags.")
 
-    def admits(self, run: Mapping[str, object]) -> bool:
+    def admits(self, run: Mapping[str, Any]) -> bool:
         """Whether a row of `silver.runs` is meant."""
-        columns = {"suite": self.suite, "backend": self.backend, "model": self.model, "engine": self.engine}
-        if any(allowed is not None and run[column] not in allowed for column, allowed in columns.items()):
+        wanted = {
+            "suite": self.suite,
+            "backend": self.backend,
+            "model": self.model,
+            "engine": self.engine,
+            "branch": self.branch,
+            "pull_request": self.pull_request,
+        }
+        if any(allowed is not None and not matches(field_of(run, name), allowed) for name, allowed in wanted.items()):
             return False
-        tags = run["tags"]
-        return self.tag is None or (isinstance(tags, Sequence) and any(tag in tags for tag in self.tag))
+        return self.tag is None or any(matches(tag, self.tag) for tag in run["tags"])
 
 
 class ComparisonRule(_Part):
-    """Which runs are judged, and against what: other runs by a filter, or the `previous` run of the same kind."""
+    """Which runs are judged, and against what.
+
+    The baseline is another run by a filter, the `previous` run of the same kind, or the one that somebody
+    `designated` (`benchlake baseline set`).
+    """
 
     name: str = Field(min_length=1)
     candidate: RunFilter = RunFilter()
-    baseline: RunFilter | Literal["previous"]
+    baseline: RunFilter | Literal["previous", "designated"]
     same: tuple[SameColumn, ...] | None = Field(
         default=None, description="Columns in which both runs agree; the suite always does."
     )
@@ -209,7 +222,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
 
 def _names_a_type(part: int | str) -> bool:
     """Pydantic puts the tried member of a union into the path; no reader has written that."""
-    return part in {"RunFilter", "literal['previous']"}
+    return part in {"RunFilter", "literal['previous','designated']"}
 
 
 def _nearest_key(key: str) -> str:

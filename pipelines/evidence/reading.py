@@ -9,12 +9,14 @@ from typing import Any
 import polars as pl
 
 from lake.store import Lake
+from pipelines.evidence.designations import Designation, read_designations
 from pipelines.evidence.pairing import RUN_COLUMNS, plan_comparisons
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.promotion import PROMOTED, promote
 from pipelines.evidence.slices import dates_slice
 
 __all__ = [
+    "BASELINES",
     "COMPARISONS",
     "DIFFS",
     "GATES",
@@ -22,12 +24,13 @@ __all__ = [
     "PROMOTED",
     "RUNS",
     "differing_rows",
+    "read_all_designations",
     "read_plan",
     "read_promotable",
     "read_runs",
 ]
 
-RUNS, OUTPUTS = "silver.runs", "silver.outputs"
+RUNS, OUTPUTS, BASELINES = "silver.runs", "silver.outputs", "silver.baselines"
 DIFFS, COMPARISONS, GATES = "gold.output_diffs", "gold.run_comparisons", "gold.gate_results"
 
 _ASSESSED_COLUMNS = ("status", "fingerprint", "expected_sample_count")
@@ -41,10 +44,17 @@ def read_plan(
     suites = candidates["suite"].unique().sort().to_list()
     columns = list(dict.fromkeys((*RUN_COLUMNS, *_ASSESSED_COLUMNS)))
     runs = lake.read(RUNS, columns=columns, where={"suite": suites}, at=version)
-    plan = plan_comparisons(runs, policy, set(run_dates))
+    plan = plan_comparisons(runs, policy, set(run_dates), read_all_designations(lake, policy))
     needed = pl.concat([plan["candidate_run_id"], plan["baseline_run_id"]]).unique()
     involved = runs.filter(pl.col("run_id").is_in(needed.implode()))
     return plan, {row["run_id"]: row for row in involved.to_dicts()}
+
+
+def read_all_designations(lake: Lake, policy: Policy) -> list[Designation]:
+    """Every designation, if the policy asks for designated baselines at all."""
+    if not any(rule.baseline == "designated" for rule in policy.comparisons):
+        return []
+    return read_designations(lake.read(BASELINES))
 
 
 def read_promotable(lake: Lake, policy: Policy, run_dates: Sequence[dt.date]) -> tuple[pl.DataFrame, int]:

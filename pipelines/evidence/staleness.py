@@ -1,7 +1,7 @@
 """Which run dates have evidence that is missing, outdated or orphaned, found by following the change feed of runs.
 
-The cursor of consumer `evidence:<policy digest>` on `silver.runs` says up to which version all evidence is known to
-stand. It moves only over what was looked at, so a killed night is found again.
+The cursor of consumer `evidence:<policy digest>[:<digest of designated baselines>]` on `silver.runs` says up to which
+version all evidence is known to stand. It moves only over what was looked at, so a killed night is found again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import polars as pl
 
 from lake.errors import UserError
 from lake.store import Lake
+from pipelines.evidence.designations import designations_digest
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.reading import (
     COMPARISONS,
@@ -21,6 +22,7 @@ from pipelines.evidence.reading import (
     PROMOTED,
     RUNS,
     differing_rows,
+    read_all_designations,
     read_plan,
     read_promotable,
 )
@@ -45,7 +47,7 @@ def stale_run_dates(
     out: nobody will work them off, so waiting for them would keep the cursor where it is.
     """
     version = lake.version(RUNS)
-    cursor = lake.cursor(_consumer(policy), RUNS)
+    cursor = lake.cursor(_consumer(lake, policy), RUNS)
     seen = max(since, cursor)
     if seen >= version:
         return []
@@ -63,7 +65,7 @@ def settle(lake: Lake, policy: Policy, run_dates: Collection[dt.date]) -> None:
     waiting than were worked off, looking at all of them after each would cost more than the work: then not.
     """
     version = lake.version(RUNS)
-    cursor = lake.cursor(_consumer(policy), RUNS)
+    cursor = lake.cursor(_consumer(lake, policy), RUNS)
     if cursor >= version:
         return
     touched = _touched_dates(lake, since=cursor, version=version)
@@ -114,13 +116,16 @@ def _dates_out_of_step(lake: Lake, policy: Policy, dates: Sequence[dt.date], *, 
 
 def _move_cursor(lake: Lake, policy: Policy, version: int) -> None:
     """Move the cursor, and drop those of other policies: one that stands still would keep old versions for ever."""
-    lake.move_cursor(_consumer(policy), {RUNS: version})
+    lake.move_cursor(_consumer(lake, policy), {RUNS: version})
     others = lake.read(CURSORS, columns=["consumer", "table"]).filter(
-        pl.col("consumer").str.starts_with(_CONSUMER) & (pl.col("consumer") != _consumer(policy))
+        pl.col("consumer").str.starts_with(_CONSUMER) & (pl.col("consumer") != _consumer(lake, policy))
     )
     if others.height:
         lake.remove(CURSORS, others)
 
 
-def _consumer(policy: Policy) -> str:
-    return f"{_CONSUMER}{policy.digest}"
+def _consumer(lake: Lake, policy: Policy) -> str:
+    """Policy and designations together decide what is compared; with either changed, everything is looked at again."""
+    designations = read_all_designations(lake, policy)
+    suffix = f":{designations_digest(designations)[:16]}" if designations else ""
+    return f"{_CONSUMER}{policy.digest}{suffix}"

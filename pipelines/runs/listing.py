@@ -6,34 +6,60 @@ import polars as pl
 
 from lake.predicates import Slice
 from lake.store import Lake
+from pipelines.runs.remarks import in_force
+from pipelines.runs.run_query import RunQuery, exact_values, filter_runs
 
 _OUTPUT_COLUMNS = ("run_id", "status", "latency_ms", "scores")
 
 
-def list_runs(lake: Lake, *, suite: str | None = None, backend: str | None = None, limit: int = 20) -> pl.DataFrame:
-    """The newest `limit` runs: identity, status, outputs, failed outputs, mean score, median latency in ms."""
-    where: dict[str, str] = {}
-    if suite is not None:
-        where["suite"] = suite
-    if backend is not None:
-        where["backend"] = backend
-    runs = lake.read("silver.runs", where=where or None).sort("started_at", "run_id", descending=True).head(limit)
-    slice_: Slice = {"run_date": runs["run_date"].unique().to_list(), "run_id": runs["run_id"].to_list()}
+def list_runs(lake: Lake, query: RunQuery | None = None, *, limit: int = 20) -> pl.DataFrame:
+    """The newest `limit` runs that the query means: identity, status, outputs, scores, code version, tags, notes.
+
+    Columns: run_id, run_date, started_at, suite, backend, model, source_kind, status, output_count, failed_count,
+    mean_score, median_latency_ms, commit, branch, pull_request, is_dirty, repository_url, tags, note_count,
+    is_baseline (of a designation in force), error_message.
+    """
+    query = query or RunQuery()
+    where = exact_values(query, ("suite", "backend", "model", "status", "source_kind"))
+    runs = filter_runs(lake.read("silver.runs", where=where or None), query)
+    runs = runs.sort("started_at", "run_id", descending=True).head(limit)
+    ids = runs["run_id"].to_list()
+    slice_: Slice = {"run_date": runs["run_date"].unique().to_list(), "run_id": ids}
     outputs = lake.read("silver.outputs", columns=_OUTPUT_COLUMNS, where=slice_)
-    return runs.join(summarise_outputs(outputs), on="run_id", how="left").select(
-        "run_id",
-        "run_date",
-        "suite",
-        "backend",
-        "model",
-        "status",
-        pl.col("output_count").fill_null(0),
-        pl.col("failed_count").fill_null(0),
-        "mean_score",
-        "median_latency_ms",
-        pl.col("code_version").struct.field("commit").str.head(12).alias("commit"),
-        pl.col("tags").list.join(", "),
-        "error_message",
+    notes = lake.read("silver.notes", columns=["subject_id"], where={"subject_kind": "run", "subject_id": ids})
+    baselines = in_force(lake.read("silver.baselines"))["run_id"].unique()
+    code = pl.col("code_version").struct
+    return (
+        runs.join(summarise_outputs(outputs), on="run_id", how="left", maintain_order="left")
+        .join(
+            notes.group_by(pl.col("subject_id").alias("run_id")).agg(note_count=pl.len()),
+            on="run_id",
+            how="left",
+            maintain_order="left",
+        )
+        .select(
+            "run_id",
+            "run_date",
+            "started_at",
+            "suite",
+            "backend",
+            "model",
+            "source_kind",
+            "status",
+            pl.col("output_count").fill_null(0),
+            pl.col("failed_count").fill_null(0),
+            "mean_score",
+            "median_latency_ms",
+            code.field("commit"),
+            code.field("branch"),
+            code.field("pull_request"),
+            code.field("is_dirty"),
+            code.field("repository_url"),
+            pl.col("tags").list.join(", "),
+            pl.col("note_count").fill_null(0).cast(pl.Int64),
+            pl.col("run_id").is_in(baselines.implode()).alias("is_baseline"),
+            "error_message",
+        )
     )
 
 

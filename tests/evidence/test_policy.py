@@ -16,7 +16,11 @@ def refused(text: str) -> str:
 
 def test_the_shipped_policy_is_valid_and_covers_every_family():
     shipped = load_policy(DEFAULTS / "gates.yaml")
-    assert [rule.name for rule in shipped.comparisons] == ["transformers-vs-llama.cpp", "previous-night"]
+    assert [rule.name for rule in shipped.comparisons] == [
+        "transformers-vs-llama.cpp",
+        "previous-night",
+        "designated-baseline",
+    ]
     assert {gate.family for gate in shipped.gates} == {"score_parity", "latency_regression", "failure_rate"}
     assert shipped.on_inconclusive == "hold"
 

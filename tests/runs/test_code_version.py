@@ -7,7 +7,7 @@ from pipelines.runs.run_lines import CodeVersion
 from resources.code_version import read_code_version, strip_credentials
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def read_git(folder: Path, *arguments: str) -> str:
     settings = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
     result = subprocess.run(["git", "-C", folder, *settings, *arguments], check=True, capture_output=True, text=True)
     return result.stdout.strip()
@@ -17,17 +17,17 @@ def _git(folder: Path, *arguments: str) -> str:
 def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     folder.mkdir()
-    _git(folder, "init", "--quiet", "--initial-branch=trunk")
+    read_git(folder, "init", "--quiet", "--initial-branch=trunk")
     (folder / "a.txt").write_text("a")
-    _git(folder, "add", "a.txt")
-    _git(folder, "commit", "--quiet", "-m", "first")
+    read_git(folder, "add", "a.txt")
+    read_git(folder, "commit", "--quiet", "-m", "first")
     return folder
 
 
 def test_git_gives_commit_branch_dirtiness_and_url(repository: Path) -> None:
-    _git(repository, "remote", "add", "origin", "https://me:secret@example.com/team/repo.git?token=x")
+    read_git(repository, "remote", "add", "origin", "https://me:secret@example.com/team/repo.git?token=x")
     assert read_code_version(repository, {}) == CodeVersion(
-        commit=_git(repository, "rev-parse", "HEAD"),
+        commit=read_git(repository, "rev-parse", "HEAD"),
         branch="trunk",
         is_dirty=False,
         repository_url="https://example.com/team/repo.git",
@@ -58,7 +58,7 @@ def test_without_git_nothing_is_known(repository: Path, monkeypatch: pytest.Monk
 
 
 def test_a_repository_without_commits_has_a_branch_alone(tmp_path: Path) -> None:
-    _git(tmp_path, "init", "--quiet", "--initial-branch=trunk")
+    read_git(tmp_path, "init", "--quiet", "--initial-branch=trunk")
     assert read_code_version(tmp_path, {}) == CodeVersion(branch="trunk", is_dirty=False)
 
 
@@ -67,7 +67,7 @@ def test_the_repository_of_a_git_hook_is_not_taken_for_the_folders(
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    _git(other, "init", "--quiet", "--initial-branch=hooked")
+    read_git(other, "init", "--quiet", "--initial-branch=hooked")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     assert read_code_version(repository, {}).branch == "trunk"
 
@@ -77,7 +77,7 @@ def test_a_repositorys_monitor_is_not_run(repository: Path, tmp_path: Path) -> N
     monitor = tmp_path / "monitor"
     monitor.write_text(f"#!/bin/sh\ntouch {witness}\n")
     monitor.chmod(0o755)
-    _git(repository, "config", "core.fsmonitor", str(monitor))
+    read_git(repository, "config", "core.fsmonitor", str(monitor))
     assert read_code_version(repository, {}).is_dirty is False
     assert not witness.exists()
 
@@ -138,9 +138,9 @@ def test_ci_systems_fill_in_what_git_does_not_know(
 
 
 def test_in_ci_the_commit_is_gits_and_the_branch_the_ci_systems(repository: Path) -> None:
-    _git(repository, "checkout", "--quiet", "--detach")
+    read_git(repository, "checkout", "--quiet", "--detach")
     version = read_code_version(repository, {**GITHUB, "GITHUB_WORKSPACE": str(repository.parent)})
-    assert version.commit == _git(repository, "rev-parse", "HEAD")
+    assert version.commit == read_git(repository, "rev-parse", "HEAD")
     assert (version.branch, version.pull_request) == ("feature", "12")
 
 

@@ -1,0 +1,35 @@
+"""What every command shares: its output options, the installation it works on, and how it speaks to standard error."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from resources.installation import Installation
+
+FormatOption = Annotated[
+    Literal["table", "json", "csv"], typer.Option("--format", help="table for people, json or csv for programs.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+AuthorOption = Annotated[
+    str | None, typer.Option("--by", help="Who does it; BENCHLAKE_AUTHOR, git's user or the account when absent.")
+]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why, for whoever reads the history.")]
+
+
+def open_installation() -> Installation:
+    """The installation of the working folder."""
+    from resources.installation import Installation
+
+    return Installation(folder=Path.cwd())
+
+
+def say(message: str) -> None:
+    """A message on standard error, with control characters shown."""
+    from studio.rendering import printable
+
+    sys.stderr.write("\n".join(map(printable, message.splitlines())) + "\n")

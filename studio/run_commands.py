@@ -1,0 +1,276 @@
+"""Commands about runs: list them, tag them, note what was learnt, designate baselines."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from studio.options import AuthorOption, FormatOption, JsonOption, ReasonOption, open_installation
+
+if TYPE_CHECKING:
+    from pipelines.runs.remarks import Act
+    from pipelines.runs.run_query import RunQuery
+
+RunWords = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...", help="Beginnings of run ids, or filters as KEY=GLOB: suite=starter branch=main since=7d."
+    ),
+]
+OneRun = Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a run id.")]
+
+tag_app = typer.Typer(no_args_is_help=True, help="Tag and untag runs; every act is kept in silver.tag_events.")
+note_app = typer.Typer(no_args_is_help=True, help="Write notes on runs and read them (silver.notes).")
+baseline_app = typer.Typer(
+    no_args_is_help=True, help="Designate the run that others are compared with (silver.baselines)."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(runs)
+    app.add_typer(tag_app, name="tag")
+    app.add_typer(note_app, name="note")
+    app.add_typer(baseline_app, name="baseline")
+
+
+def runs(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Beginnings of run ids, or filters as KEY=GLOB.")
+    ] = None,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
+    suite: Annotated[list[str] | None, typer.Option(help="Suite.")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="Backend.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Model.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Inference software.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Has a tag like this.")] = None,
+    without_tag: Annotated[list[str] | None, typer.Option(help="Has no tag like this.")] = None,
+    branch: Annotated[list[str] | None, typer.Option(help="Branch of the code.")] = None,
+    commit: Annotated[list[str] | None, typer.Option(help="Commit, or its beginning.")] = None,
+    pull_request: Annotated[list[str] | None, typer.Option("--pull-request", "--pr", help="Pull request.")] = None,
+    repository_url: Annotated[list[str] | None, typer.Option("--repository", help="Repository URL.")] = None,
+    is_dirty: Annotated[
+        bool | None, typer.Option("--dirty/--clean", help="Whether the working tree had changes.")
+    ] = None,
+    status: Annotated[list[str] | None, typer.Option(help="success, error, cancelled or started.")] = None,
+    source_kind: Annotated[list[str] | None, typer.Option("--source", help="Format it was imported from.")] = None,
+    since: Annotated[str | None, typer.Option(help="Started at or after: 24h, 7d, 2w, or an ISO date.")] = None,
+    until: Annotated[str | None, typer.Option(help="Started before: 24h, 7d, 2w, or an ISO date.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Newest runs to show.")] = 20,
+) -> None:
+    """List runs, newest first, with outputs and mean score; every column with --format json.
+
+    All filters given must hold; one given several times is met by any of its values. Values are globs: * ? [abc].
+
+    Example:  benchlake runs --tag 'experiment-*' --branch main --backend llama.cpp --since 7d
+    """
+    from pipelines.runs.listing import list_runs
+    from pipelines.runs.run_query import parse_query
+    from studio.rendering import emit
+    from studio.summary import readable_runs
+
+    given = {
+        "suite": suite, "backend": backend, "model": model, "engine": engine, "tag": tag, "without_tag": without_tag,
+        "branch": branch, "commit": commit, "pull_request": pull_request, "repository_url": repository_url,
+        "status": status, "source_kind": source_kind,
+        "since": [since] if since else None, "until": [until] if until else None,
+        "is_dirty": None if is_dirty is None else [str(is_dirty)],
+    }  # fmt: skip
+    options = [f"{key}={value}" for key, values in given.items() for value in values or ()]
+    query = parse_query([*(words or ()), *options], now=dt.datetime.now(dt.UTC))
+    rows = list_runs(open_installation().lake, query, limit=limit)
+    is_for_people = form == "table" and not as_json
+    if rows.is_empty() and is_for_people:
+        sys.stdout.write(_nothing(query))
+    elif is_for_people:
+        emit(readable_runs(rows, with_labels=True), "table")
+    else:
+        emit(rows, "json" if as_json else form)
+
+
+def _nothing(query: RunQuery) -> str:
+    if query.is_empty:
+        return "No runs yet. Make some:  benchlake nightly   or   benchlake import PATH\n"
+    return "No run matches. All of them:  benchlake runs\n"
+
+
+@tag_app.command("add")
+def tag_add(
+    tag: Annotated[str, typer.Argument(help="The tag, or several separated by commas.")],
+    words: RunWords,
+    reason: ReasonOption = None,
+    author: AuthorOption = None,
+) -> None:
+    """Put a tag on runs; a run that has it already stays as it is.
+
+    Example:  benchlake tag add experiment-flash 3fa2 suite=starter since=24h
+    """
+    _change_tags(words, add=tag.split(","), act=_act(author, reason))
+
+
+@tag_app.command("remove")
+def tag_remove(
+    tag: Annotated[str, typer.Argument(help="The tag, or several separated by commas.")],
+    words: RunWords,
+    reason: ReasonOption = None,
+    author: AuthorOption = None,
+) -> None:
+    """Take a tag off runs, also one that their source gave them; importing them again does not bring it back.
+
+    Example:  benchlake tag remove nightly 3fa2 --reason 'ran during maintenance'
+    """
+    _change_tags(words, remove=tag.split(","), act=_act(author, reason))
+
+
+def _change_tags(words: list[str], *, act: Act, add: list[str] | None = None, remove: list[str] | None = None) -> None:
+    from pipelines.runs.remarks import find_runs, tag_runs
+
+    lake = open_installation().lake
+    result = tag_runs(lake, find_runs(lake, words, now=act.at), add=add or (), remove=remove or (), act=act)
+    sys.stdout.write(f"{result.changed_count} of {result.run_count} runs changed.\n")
+
+
+@tag_app.command("history")
+def tag_history(words: RunWords, form: FormatOption = "table", as_json: JsonOption = False) -> None:
+    """Show who tagged and untagged runs, when and why, newest first.
+
+    Example:  benchlake tag history branch=main
+    """
+    from pipelines.runs.remarks import TAG_EVENTS, find_runs
+    from studio.rendering import emit
+
+    lake = open_installation().lake
+    ids = find_runs(lake, words, now=dt.datetime.now(dt.UTC))["run_id"].to_list()
+    events = lake.read(TAG_EVENTS, where={"run_id": ids}).sort("changed_at", "event_id", descending=True)
+    emit(events.select("changed_at", "run_id", "action", "tag", "changed_by", "reason"), "json" if as_json else form)
+
+
+@note_app.command("add")
+def note_add(
+    words: RunWords,
+    text: Annotated[str, typer.Option("--text", "-m", help="The note; Markdown.")],
+    author: AuthorOption = None,
+) -> None:
+    """Write a note on one run or several; notes are kept and never changed.
+
+    Example:  benchlake note add 3fa2 -m 'first run with the new tokenizer'
+    """
+    from pipelines.runs.remarks import add_note, find_runs
+
+    lake, act = open_installation().lake, _act(author, None)
+    count = add_note(lake, find_runs(lake, words, now=act.at), text, act=act)
+    sys.stdout.write(f"Noted on {count} run{'' if count == 1 else 's'}.\n")
+
+
+@note_app.command("list")
+def note_list(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs as for note add; all when absent.")
+    ] = None,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
+) -> None:
+    """Show notes, newest first, of some runs or of all.
+
+    Example:  benchlake note list tag='experiment-*' --json
+    """
+    from pipelines.runs.remarks import find_runs, list_notes
+    from studio.rendering import emit
+
+    lake = open_installation().lake
+    ids = find_runs(lake, words, now=dt.datetime.now(dt.UTC))["run_id"].to_list() if words else None
+    emit(list_notes(lake, ids), "json" if as_json else form)
+
+
+@baseline_app.command("set")
+def baseline_set(
+    run: OneRun,
+    key: Annotated[
+        str,
+        typer.Option(
+            "--for", help="Which runs it is the yardstick for: fields in which they equal it, or FIELD=GLOB; by commas."
+        ),
+    ] = "suite,model,backend",
+    effective: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            "--from", formats=["%Y-%m-%d"], help="First run date that is compared with it; today when absent."
+        ),
+    ] = None,
+    reason: ReasonOption = None,
+    author: AuthorOption = None,
+) -> None:
+    """Designate a run as the baseline of runs like it; each new one is compared with it from then on.
+
+    Fields: suite, model, backend, engine, engine_version, branch, pull_request, repository_url, hardware, source_kind.
+    The narrowest selector wins, then the latest. The policy must have a comparison with `baseline: designated`, as
+    the shipped one has; the next gate or night compares what the designation touches.
+
+    Example:  benchlake baseline set 3fa2 --for suite,model,backend,branch=main --reason 'release 1.4'
+    """
+    from pipelines.runs.remarks import designate_baseline, find_run
+
+    lake, act = open_installation().lake, _act(author, reason)
+    day = effective.date() if effective else act.at.date()
+    chosen = find_run(lake, run)
+    selector = designate_baseline(lake, chosen, key=[word for word in key.split(",") if word], effective=day, act=act)
+    sys.stdout.write(
+        f"{chosen['run_id']} is the baseline of {_shown(selector)} from {day}.\n"
+        "Compare what it touches:  benchlake gate\n"
+    )
+
+
+@baseline_app.command("withdraw")
+def baseline_withdraw(
+    word: Annotated[str, typer.Argument(metavar="ID", help="Beginning of the designation's or its run's id.")],
+    reason: ReasonOption = None,
+    author: AuthorOption = None,
+) -> None:
+    """End a designation from today on; what was compared with it before stays, and so does its history.
+
+    Example:  benchlake baseline withdraw 8c1f --reason 'measured on a busy machine'
+    """
+    import orjson
+
+    from pipelines.runs.remarks import withdraw_baseline
+
+    act = _act(author, reason)
+    row = withdraw_baseline(open_installation().lake, word, effective=act.at.date(), act=act)
+    sys.stdout.write(f"{_shown(orjson.loads(row['selector']))} have no designated baseline from {act.at.date()}.\n")
+
+
+@baseline_app.command("list")
+def baseline_list(
+    history: Annotated[bool, typer.Option("--history", help="Every act, also withdrawn and replaced ones.")] = False,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the baselines in force: for which runs, since when, by whom and why.
+
+    Example:  benchlake baseline list --history --json
+    """
+    from pipelines.runs.remarks import list_baselines
+    from studio.rendering import emit
+
+    rows = list_baselines(open_installation().lake, history=history).select(
+        "designation_id", "selector", "run_id", "effective_date", "designated_at", "designated_by", "reason"
+    )
+    emit(rows, "json" if as_json else form)
+
+
+def _shown(selector: dict[str, str]) -> str:
+    return "runs with " + ", ".join(f"{name} {pattern}" for name, pattern in selector.items())
+
+
+def _act(author: str | None, reason: str | None) -> Act:
+    from pathlib import Path
+
+    from pipelines.runs.remarks import Act
+    from resources.author import read_author
+
+    return Act(author=author or read_author(Path.cwd(), os.environ), at=dt.datetime.now(dt.UTC), reason=reason)
