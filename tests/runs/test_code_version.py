@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from lake.errors import UserError
 from pipelines.runs.run_lines import CodeVersion
 from resources.code_version import read_code_version, strip_credentials
 
@@ -123,6 +124,27 @@ GITLAB = {
             {"GIT_COMMIT": "a", "GIT_BRANCH": "origin/main", "CHANGE_ID": ""},
             CodeVersion(commit="a", branch="origin/main"),
         ),
+        (
+            {
+                "BUILDKITE_COMMIT": "a",
+                "BUILDKITE_BRANCH": "topic",
+                "BUILDKITE_PULL_REQUEST": "false",
+                "BUILDKITE_REPO": "git@example.com:team/repo.git",
+            },
+            CodeVersion(commit="a", branch="topic", repository_url="git@example.com:team/repo.git"),
+        ),
+        (
+            {
+                "CIRCLE_SHA1": "a",
+                "CIRCLE_BRANCH": "topic",
+                "CIRCLE_PULL_REQUEST": "https://example.com/team/repo/pull/31",
+            },
+            CodeVersion(commit="a", branch="topic", pull_request="31"),
+        ),
+        (
+            {"BUILD_SOURCEVERSION": "a", "BUILD_SOURCEBRANCH": "refs/heads/topic/x"},
+            CodeVersion(commit="a", branch="topic/x"),
+        ),
         ({"BENCHLAKE_COMMIT": "mine", **GITLAB, "BENCHLAKE_BRANCH": "b", "BENCHLAKE_PULL_REQUEST": "1"}, None),
     ],
 )
@@ -142,6 +164,14 @@ def test_in_ci_the_commit_is_gits_and_the_branch_the_ci_systems(repository: Path
     version = read_code_version(repository, {**GITHUB, "GITHUB_WORKSPACE": str(repository.parent)})
     assert version.commit == read_git(repository, "rev-parse", "HEAD")
     assert (version.branch, version.pull_request) == ("feature", "12")
+
+
+def test_what_is_said_outright_counts_before_git(repository: Path) -> None:
+    said = {"BENCHLAKE_COMMIT": "mine", "BENCHLAKE_DIRTY": "true", "BENCHLAKE_REPOSITORY_URL": "https://t@host/a"}
+    version = read_code_version(repository, said)
+    assert version == CodeVersion(commit="mine", branch="trunk", is_dirty=True, repository_url="https://host/a")
+    with pytest.raises(UserError, match="must be true or false"):
+        read_code_version(repository, {"BENCHLAKE_DIRTY": "somewhat"})
 
 
 def test_another_workspaces_pull_request_is_not_this_folders(repository: Path, tmp_path: Path) -> None:
