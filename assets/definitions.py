@@ -23,7 +23,7 @@ def build_defs(*, folder: Path | None = None, executor: dg.ExecutorDefinition | 
     policy = load_policy(config.policy_path(folder))
     assets = [runs.suite_runs, runs.imported_runs, evidence.compared_runs, evidence.judged_gates(policy)]
     return dg.Definitions(
-        assets=dg.with_source_code_references(assets),
+        assets=[*dg.with_source_code_references(assets), *runs.REMARKS],
         asset_checks=[contract_check(table) for table in (*runs.IMPORTED_TABLES, *evidence.EVIDENCE_TABLES)],
         jobs=list(jobs.JOBS),
         schedules=[schedules.nightly_schedule(config.nightly)],

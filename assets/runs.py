@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.presentation import import_summary, suite_run_table
 from assets.tables import asset_key, table_metadata, table_spec
-from lake.tables import runs
+from lake.tables import remarks, runs
 from pipelines.runs.steps import import_paths
 from resources.installation import Installation
 from resources.nightly_suite import run_nightly_suite
@@ -15,6 +15,8 @@ from resources.nightly_suite import run_nightly_suite
 SUITE_RUNS = dg.AssetKey(["landing", "suite_runs"])
 IMPORTED_TABLES = ("bronze.rejects", *(contract.address for contract in runs.TABLES))
 IMPORT_KEYS = tuple(map(asset_key, IMPORTED_TABLES))
+# Written by people, through commands; here for the lineage.
+REMARKS = tuple(table_spec(contract.address) for contract in remarks.TABLES)
 
 
 @dg.asset(
@@ -42,7 +44,10 @@ def suite_runs(
 
 @dg.multi_asset(
     name="imported_runs",
-    specs=[table_spec(table, deps=[SUITE_RUNS]) for table in IMPORTED_TABLES],
+    specs=[
+        table_spec(table, deps=[SUITE_RUNS, *(["silver.tag_events"] if table == "silver.runs" else [])])
+        for table in IMPORTED_TABLES
+    ],
     pool="runs",
     can_subset=False,
 )

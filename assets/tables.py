@@ -9,9 +9,13 @@ import dagster as dg
 
 from lake.contracts import ColumnInfo
 from lake.store import Lake
-from lake.tables import CONTRACTS, contract_of, evidence, operations, runs
+from lake.tables import CONTRACTS, contract_of, evidence, operations, remarks, runs, suites
 
-_ROOMS = {"runs": runs.TABLES, "evidence": evidence.TABLES, "operations": operations.TABLES}
+_ROOMS = {
+    "runs": (*runs.TABLES, *suites.TABLES, *remarks.TABLES),
+    "evidence": evidence.TABLES,
+    "operations": operations.TABLES,
+}
 
 
 @cache

@@ -26,7 +26,9 @@ from pipelines.evidence.intervals import (
 from pipelines.evidence.policy import ANY_SCORER, Family, Gate
 
 # Part of every verdict's input digest: raise it when the same evidence would be judged otherwise.
-GATE_VERSION = 1
+GATE_VERSION = 2
+# A first repeat whose median latency is this many times that of the later ones was a cold start.
+COLD_START_RATIO = 1.5
 
 Verdict = Literal["pass", "fail", "inconclusive", "incomparable"]
 
@@ -142,7 +144,10 @@ def _score_parity(gate: Gate, outputs: pl.DataFrame) -> Evidence:
 
 
 def _latency_regression(gate: Gate, outputs: pl.DataFrame) -> Evidence:
-    """Median latency over samples, candidate over baseline; a sample's latency is the median of its repeats."""
+    """Median latency over samples, candidate over baseline; a sample's latency is the median of its repeats.
+
+    The first repeat is left out on both sides if it was a cold start on either: loading and compiling are no latency.
+    """
     columns = {side: f"{side}_{gate.metric}" for side in _SIDES}
     both = outputs.filter(pl.all_horizontal(pl.col(f"{side}_status").is_not_null() for side in _SIDES))
     timed = both.filter(
@@ -153,7 +158,9 @@ def _latency_regression(gate: Gate, outputs: pl.DataFrame) -> Evidence:
         return Evidence(
             sample_count=0, left_out=left_out, missing=f"No sample was answered with a {gate.metric} on both sides."
         )
-    medians = timed.group_by("sample_id").agg(*(pl.col(columns[side]).median().alias(side) for side in _SIDES))
+    warm = _without_cold_start(timed, list(columns.values()))
+    left_out += _left_out(timed.height - warm.height, "pair", "of the first repeat, a cold start")
+    medians = warm.group_by("sample_id").agg(*(pl.col(columns[side]).median().alias(side) for side in _SIDES))
     medians = medians.sort("sample_id")
     candidate, baseline = (float(medians[side].median()) for side in _SIDES)  # type: ignore[arg-type]
     interval = median_ratio(medians["candidate"].to_numpy(), medians["baseline"].to_numpy(), confidence=gate.confidence)
@@ -166,6 +173,18 @@ def _latency_regression(gate: Gate, outputs: pl.DataFrame) -> Evidence:
         interval=interval,
         description=f"median {gate.metric} {candidate:.1f} ms against {baseline:.1f} ms: ratio",
     )
+
+
+def _without_cold_start(timed: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    later = timed.filter(pl.col("repeat_index") > 0)
+    first = timed.filter(pl.col("repeat_index") == 0)
+    if later.is_empty() or first.is_empty():
+        return timed
+    is_cold = any(
+        float(first[column].median()) > COLD_START_RATIO * float(later[column].median())  # type: ignore[arg-type]
+        for column in columns
+    )
+    return later if is_cold else timed
 
 
 def _failure_rate(gate: Gate, outputs: pl.DataFrame) -> Evidence:

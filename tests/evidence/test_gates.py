@@ -136,6 +136,21 @@ def test_latency_of_what_failed_does_not_count():
     assert found.reasons[-1] == "Left out: 3 pairs with a failure or no latency_ms on one side."
 
 
+@pytest.mark.parametrize(("first", "left_out"), [(900.0, 8), (140.0, 0)])
+def test_a_cold_start_in_the_first_repeat_is_no_regression(first: float, left_out: int):
+    # Two repeats of eight samples at 100 ms; the candidate's first one is slower.
+    rows = [
+        {"sample_id": f"s{sample}", "repeat_index": repeat, "candidate_latency_ms": first if repeat == 0 else 100.0}
+        for sample in range(8)
+        for repeat in range(2)
+    ]
+    found = judge(gate("latency_regression"), beside(rows))
+    # 140 ms is slower, but no cold start by our rule: the median of 140 and 100 is 120.
+    assert found.effect == (1.0 if left_out else 1.2)
+    assert found.verdict == ("pass" if left_out else "fail")
+    assert ("cold start" in found.reasons[-1]) == bool(left_out)
+
+
 def test_failures_by_hand():
     # 2 of 20 against none of 20: 0.1 [-0.0765, 0.3010], see test_intervals
     found = judge(gate("failure_rate"), statuses(["error", "timeout", *["ok"] * 18], ["ok"] * 20))
