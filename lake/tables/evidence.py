@@ -92,9 +92,22 @@ class GateResults(dy.Schema):
     interval_low = measure("as in the column unit", "Lower end of the effect's confidence interval.")
     interval_high = measure("as in the column unit", "Upper end of the effect's confidence interval.")
     confidence = dy.Float64(min=0, max=1, nullable=True, description="Confidence level of the interval.")
-    margin = measure("as in the column unit", "How much worse is still acceptable.", nullable=False)
-    p_value = dy.Float64(min=0, max=1, nullable=True, description="p of the gate's test, where it has one.")
-    q_value = dy.Float64(min=0, max=1, nullable=True, description="p after false-discovery control over the policy.")
+    margin = measure("as in the column unit", "How much worse is still acceptable; null when auto found none.")
+    minimum_detectable_effect = measure(
+        "as in the column unit", "Smallest true worsening that the gate would have failed four times in five."
+    )
+    p_value = dy.Float64(
+        min=0,
+        max=1,
+        nullable=True,
+        description="How likely an effect as bad is if the true one is just at the margin; one-sided.",
+    )
+    q_value = dy.Float64(
+        min=0,
+        max=1,
+        nullable=True,
+        description="p after false-discovery control over the gates of the comparison (Benjamini-Hochberg).",
+    )
     reasons = dy.List(dy.String(), description="Why this verdict, in sentences.")
     policy_digest = dy.String(description="Digest of the policy file that was applied.")
     input_digest = dy.String(description="Digest of everything the verdict was computed from.")

@@ -1,7 +1,8 @@
 """What each gate finds: a verdict with its numbers and the reasons in sentences.
 
 Pure: outputs of two runs laid side by side, a gate and a comparability in, a `Judgement` out; the same inputs give the
-same bytes, in whatever order the rows come. Intervals are `intervals.py`, reading and writing rows is `steps.py`.
+same bytes, in whatever order the rows come. What each family finds is
+`gate_families.py`, the statistics are `statistics.py`, reading and writing rows is `steps.py`.
 
 A gate states non-regression. It passes when the whole interval of the effect is inside the margin, fails when all of it
 is beyond, and is inconclusive between. Missing evidence is inconclusive, never a pass; runs that cannot be compared
@@ -10,73 +11,66 @@ are incomparable, without a number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
 
-from pipelines.evidence.intervals import (
+from pipelines.evidence.gate_families import FAILED, Evidence, find_evidence
+from pipelines.evidence.policy import AUTO, Gate
+from pipelines.evidence.statistics import (
+    Direction,
     Interval,
-    mean_difference,
-    median_ratio,
-    paired_share_difference,
-    share_difference,
+    control_false_discoveries,
+    detectable_worsening,
+    one_sided_p,
 )
-from pipelines.evidence.policy import ANY_SCORER, Family, Gate
+from pipelines.runs.run_query import matches
+
+__all__ = ["FAILED", "GATE_VERSION", "Judgement", "Verdict", "judge", "judge_together", "lay_side_by_side"]
 
 # Part of every verdict's input digest: raise it when the same evidence would be judged otherwise.
-GATE_VERSION = 2
-# A first repeat whose median latency is this many times that of the later ones was a cold start.
-COLD_START_RATIO = 1.5
+GATE_VERSION = 3
 
 Verdict = Literal["pass", "fail", "inconclusive", "incomparable"]
 
 # An interval this many times wider than the effect's distance from the margin asks for 10,000 times the samples.
 _HOPELESS = 100
+# So many samples must lie beyond a quantile before it is judged: 200 for p95, 1,000 for p99.
+_BEYOND_QUANTILE = 10
 
-FAILED = ("error", "timeout")
 _SIDES = ("candidate", "baseline")
-_SCORES = pl.List(pl.Struct({"scorer": pl.String(), "value": pl.Float64()}))
+# q is p times a ratio of whole numbers.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
     """The computed columns of a row of `gold.gate_results`.
 
-    `candidate_value` and `baseline_value` are in the metric's own unit (ms for a latency); effect and interval are in
-    the gate's. `p_value` and `q_value` are left to the issue that brings false-discovery control.
+    `candidate_value` and `baseline_value` are in the metric's own unit (ms for a latency); effect, interval, margin and
+    `minimum_detectable_effect` are in the gate's.
     """
 
     verdict: Verdict
     reasons: tuple[str, ...]
     sample_count: int = 0
+    margin: float | None = None
     candidate_value: float | None = None
     baseline_value: float | None = None
     effect: float | None = None
     interval: Interval | None = None
+    minimum_detectable_effect: float | None = None
     p_value: float | None = None
     q_value: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What a family found, before it is held against the margin; without an effect there is nothing to hold."""
-
-    sample_count: int
-    left_out: tuple[str, ...] = ()
-    candidate_value: float | None = None
-    baseline_value: float | None = None
-    effect: float | None = None
-    interval: Interval | None = None
-    description: str = ""
-    missing: str = ""
 
 
 def lay_side_by_side(candidate: pl.DataFrame, baseline: pl.DataFrame) -> pl.DataFrame:
     """Outputs of two runs joined by sample and repeat, sorted; where one side has none its columns are null.
 
-    Both frames have sample_id, repeat_index, status, scores, latency_ms and time_to_first_token_ms.
+    Both frames have sample_id, repeat_index, status, scores, latency_ms, time_to_first_token_ms and tags.
     """
     keys = ["sample_id", "repeat_index"]
     measured = ["status", "scores", "latency_ms", "time_to_first_token_ms"]
@@ -84,161 +78,141 @@ def lay_side_by_side(candidate: pl.DataFrame, baseline: pl.DataFrame) -> pl.Data
         side.select(*keys, *(pl.col(name).alias(f"{prefix}_{name}") for name in measured))
         for prefix, side in zip(_SIDES, (candidate, baseline), strict=True)
     ]
-    return sides[0].join(sides[1], on=keys, how="full", coalesce=True).sort(keys)
+    tags = pl.concat([candidate.select(*keys, "tags"), baseline.select(*keys, "tags")]).unique(keys, keep="first")
+    both = sides[0].join(sides[1], on=keys, how="full", coalesce=True)
+    return both.join(tags, on=keys, how="left").sort(keys)
+
+
+def judge_together(
+    gates: Sequence[Gate], outputs: pl.DataFrame, incomparable: Sequence[Sequence[str]]
+) -> list[Judgement]:
+    """The verdicts of all gates on one comparison; `incomparable` are, for each, the reasons why it may have none.
+
+    The more gates a policy has, the sooner one of them fails by chance. So a failure stands only if it does after
+    control of the false-discovery rate over the gates of the comparison (Benjamini and Hochberg): its q must not
+    exceed the tail of the gate's own interval, else it is inconclusive. A pass needs no such control: it is no
+    discovery, and a run is promoted only if all pass.
+    """
+    found = [judge(gate, outputs, incomparable=why) for gate, why in zip(gates, incomparable, strict=True)]
+    q_values = control_false_discoveries([judgement.p_value for judgement in found])
+    return [_controlled(*each) for each in zip(gates, found, q_values, strict=True)]
+
+
+def _controlled(gate: Gate, found: Judgement, q_value: float | None) -> Judgement:
+    found = replace(found, q_value=q_value)
+    tail = (1 - gate.confidence) / 2
+    if found.verdict != "fail" or q_value is None or q_value <= tail + _ROUNDING:
+        return found
+    why = (
+        f"Alone it would fail (p {found.p_value:.2g}), but among the gates of this comparison a result like it comes "
+        f"by chance too often (q {q_value:.2g}, limit {tail:g})."
+    )
+    return replace(found, verdict="inconclusive", reasons=(*found.reasons, why))
 
 
 def judge(gate: Gate, outputs: pl.DataFrame, *, incomparable: Sequence[str] = ()) -> Judgement:
     """The verdict of one gate on outputs laid side by side; `incomparable` are the reasons why it may have none."""
     if incomparable:
-        return Judgement(verdict="incomparable", reasons=tuple(incomparable))
-    found = _FAMILIES[gate.family](gate, outputs.sort("sample_id", "repeat_index"))
-    if found.effect is None or found.interval is None:
+        return Judgement(verdict="incomparable", reasons=tuple(incomparable), margin=gate.fixed_margin)
+    wanted = _slice(gate, outputs)
+    found = find_evidence(gate, wanted)
+    if found.effect is None or found.interval_at is None:
         return Judgement(
-            verdict="inconclusive", sample_count=found.sample_count, reasons=(found.missing, *found.left_out)
+            verdict="inconclusive",
+            sample_count=found.sample_count,
+            margin=gate.fixed_margin,
+            reasons=(found.missing, *found.notes),
         )
-    verdict, why = _verdict(gate, found, found.effect, found.interval)
-    return Judgement(
-        verdict=verdict,
+    margin, note = (gate.fixed_margin, "") if gate.fixed_margin is not None else _noise_floor(gate, wanted)
+    if margin is None:
+        return replace(_judgement(gate, found, margin=None), verdict="inconclusive", reasons=(note, *found.notes))
+    judged = _judgement(gate, found, margin=margin)
+    return replace(judged, reasons=(*judged.reasons, note)) if note else judged
+
+
+def _judgement(gate: Gate, found: Evidence, *, margin: float | None) -> Judgement:
+    assert found.effect is not None
+    assert found.interval_at is not None
+    interval = found.interval_at(gate.confidence)
+    known = Judgement(
+        verdict="inconclusive",
+        reasons=(),
         sample_count=found.sample_count,
+        margin=margin,
         candidate_value=found.candidate_value,
         baseline_value=found.baseline_value,
         effect=found.effect,
-        interval=found.interval,
-        reasons=(_numbers(gate, found.description, found.effect, found.interval), *why, *found.left_out),
-    )
-
-
-def _score_parity(gate: Gate, outputs: pl.DataFrame) -> Evidence:
-    """Mean over samples of candidate score minus baseline score; scorers, then repeats, are averaged first."""
-    pairs = _paired_scores(outputs, metric=gate.metric)
-    both = outputs.filter(pl.all_horizontal(pl.col(f"{side}_status").is_not_null() for side in _SIDES))
-    unscored = both["sample_id"].n_unique() - pairs.height
-    left_out = _left_out(unscored, "sample", "for want of a score on both sides")
-    if not pairs.height:
-        what = "score" if gate.metric == ANY_SCORER else f"score by {gate.metric}"
-        return Evidence(sample_count=0, left_out=left_out, missing=f"No sample has a {what} on both sides.")
-    candidate, baseline = pairs["candidate"].to_numpy(), pairs["baseline"].to_numpy()
-    differences = candidate - baseline
-    if pairs["is_binary"].all():
-        won, had = candidate == 1, baseline == 1
-        interval = paired_share_difference(
-            int((won & had).sum()),
-            int((won & ~had).sum()),
-            int((~won & had).sum()),
-            int((~won & ~had).sum()),
-            confidence=gate.confidence,
-        )
-    else:
-        highest = max(1.0, float(candidate.max()), float(baseline.max()))
-        lowest = min(0.0, float(candidate.min()), float(baseline.min()))
-        interval = mean_difference(differences, scale=highest - lowest, confidence=gate.confidence)
-    return Evidence(
-        sample_count=pairs.height,
-        left_out=left_out,
-        candidate_value=float(candidate.mean()),
-        baseline_value=float(baseline.mean()),
-        effect=float(differences.mean()),
         interval=interval,
-        description=f"mean {gate.metric} {candidate.mean():.4f} against {baseline.mean():.4f}: difference",
+    )
+    if margin is None:
+        return known
+    distance = _distance(gate, margin, found.effect, interval)
+    verdict, why = _verdict(gate, found, distance)
+    detectable = _detectable(gate, margin, interval)
+    if verdict == "inconclusive":
+        why.append(_what_could_fail(gate, detectable))
+    limit, worse = _limit(gate, margin)
+    return replace(
+        known,
+        verdict=verdict,
+        minimum_detectable_effect=detectable,
+        p_value=one_sided_p(found.interval_at, limit, worse=worse),
+        reasons=(_numbers(gate, margin, found.description, found.effect, interval), *why, *found.notes),
     )
 
 
-def _latency_regression(gate: Gate, outputs: pl.DataFrame) -> Evidence:
-    """Median latency over samples, candidate over baseline; a sample's latency is the median of its repeats.
+def _slice(gate: Gate, outputs: pl.DataFrame) -> pl.DataFrame:
+    """The samples that the gate looks at."""
+    if gate.sample_tag is None:
+        return outputs
+    known = outputs["tags"].explode(empty_as_null=False).drop_nulls().unique().to_list()
+    meant = [tag for tag in known if matches(tag, gate.sample_tag)]
+    return outputs.filter(pl.col("tags").list.eval(pl.element().is_in(meant)).list.any().fill_null(value=False))
 
-    The first repeat is left out on both sides if it was a cold start on either: loading and compiling are no latency.
+
+def _noise_floor(gate: Gate, outputs: pl.DataFrame) -> tuple[float | None, str]:
+    """The margin `auto`: how far one repeat of a run may seem to be from another, and a sentence about it.
+
+    A run that is laid beside its own repeats has no true effect, so the far end of that interval is what the gate
+    cannot tell from nothing. The last two repeats are taken, because the first may be a cold start, and of the two
+    runs the noisier one counts.
     """
-    columns = {side: f"{side}_{gate.metric}" for side in _SIDES}
-    both = outputs.filter(pl.all_horizontal(pl.col(f"{side}_status").is_not_null() for side in _SIDES))
-    timed = both.filter(
-        *(pl.col(f"{side}_status") == "ok" for side in _SIDES), *(pl.col(columns[side]) > 0 for side in _SIDES)
-    )
-    left_out = _left_out(both.height - timed.height, "pair", f"with a failure or no {gate.metric} on one side")
-    if timed.is_empty():
-        return Evidence(
-            sample_count=0, left_out=left_out, missing=f"No sample was answered with a {gate.metric} on both sides."
-        )
-    warm = _without_cold_start(timed, list(columns.values()))
-    left_out += _left_out(timed.height - warm.height, "pair", "of the first repeat, a cold start")
-    medians = warm.group_by("sample_id").agg(*(pl.col(columns[side]).median().alias(side) for side in _SIDES))
-    medians = medians.sort("sample_id")
-    candidate, baseline = (float(medians[side].median()) for side in _SIDES)  # type: ignore[arg-type]
-    interval = median_ratio(medians["candidate"].to_numpy(), medians["baseline"].to_numpy(), confidence=gate.confidence)
-    return Evidence(
-        sample_count=medians.height,
-        left_out=left_out,
-        candidate_value=candidate,
-        baseline_value=baseline,
-        effect=candidate / baseline,
-        interval=interval,
-        description=f"median {gate.metric} {candidate:.1f} ms against {baseline:.1f} ms: ratio",
-    )
-
-
-def _without_cold_start(timed: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    later = timed.filter(pl.col("repeat_index") > 0)
-    first = timed.filter(pl.col("repeat_index") == 0)
-    if later.is_empty() or first.is_empty():
-        return timed
-    is_cold = any(
-        float(first[column].median()) > COLD_START_RATIO * float(later[column].median())  # type: ignore[arg-type]
-        for column in columns
-    )
-    return later if is_cold else timed
-
-
-def _failure_rate(gate: Gate, outputs: pl.DataFrame) -> Evidence:
-    """Share of all of a run's outputs that ended in error or timeout; outputs that somebody cancelled do not count."""
-    counts = []
-    cancelled = 0
+    ends = []
     for side in _SIDES:
-        statuses = outputs[f"{side}_status"].drop_nulls()
-        ended = statuses.filter(statuses != "cancelled")
-        cancelled += statuses.len() - ended.len()
-        counts += [int(ended.is_in(FAILED).sum()), ended.len()]
-    left_out = _left_out(cancelled, "output", "that were cancelled")
-    c_failed, c_total, b_failed, b_total = counts
-    if not c_total or not b_total:
-        return Evidence(
-            sample_count=0, left_out=left_out, missing=f"Outputs that ended: candidate {c_total}, baseline {b_total}."
+        found = find_evidence(gate, _last_repeats(outputs, side))
+        if found.interval_at is not None and found.sample_count >= gate.minimum_n:
+            low, high = found.interval_at(gate.confidence)
+            ends.append(max(high, 1 / low) if gate.is_ratio else max(abs(low), abs(high)))
+    if not ends:
+        return None, (
+            f"The margin is {AUTO}, which needs two repeats of at least {gate.minimum_n} samples in one of the runs to "
+            "know the noise. Ask the suite with --repeats 2 or more, or set a margin."
         )
-    return Evidence(
-        sample_count=min(c_total, b_total),
-        left_out=left_out,
-        candidate_value=c_failed / c_total,
-        baseline_value=b_failed / b_total,
-        effect=c_failed / c_total - b_failed / b_total,
-        interval=share_difference(c_failed, c_total, b_failed, b_total, confidence=gate.confidence),
-        description=f"{c_failed} of {c_total} outputs failed against {b_failed} of {b_total}: difference",
-    )
+    return max(ends), f"The margin is the noise between the last two repeats of one run ({AUTO})."
 
 
-_FAMILIES: dict[Family, Callable[[Gate, pl.DataFrame], Evidence]] = {
-    "score_parity": _score_parity,
-    "latency_regression": _latency_regression,
-    "failure_rate": _failure_rate,
-}
-
-
-def _paired_scores(outputs: pl.DataFrame, *, metric: str) -> pl.DataFrame:
-    """One row per sample: mean candidate and baseline score over the scorers and repeats that both sides have."""
-    keys = ["sample_id", "repeat_index"]
-    long = [
-        outputs.select(*keys, pl.col(f"{side}_scores").cast(_SCORES).alias("score"))
-        .explode("score")
-        .unnest("score")
-        .filter(pl.col("scorer") == metric if metric != ANY_SCORER else pl.lit(True), pl.col("value").is_finite())
-        .group_by(*keys, "scorer")
-        .agg(pl.col("value").mean().alias(side))
-        for side in _SIDES
+def _last_repeats(outputs: pl.DataFrame, side: str) -> pl.DataFrame:
+    """The last repeat of one run as candidate beside the one before as baseline."""
+    own = outputs.filter(pl.col(f"{side}_status").is_not_null())
+    last = own["repeat_index"].max()
+    if not isinstance(last, int) or last == 0:
+        return outputs.clear()
+    measured = ["status", "scores", "latency_ms", "time_to_first_token_ms"]
+    sides = [
+        own.filter(pl.col("repeat_index") == index).select(
+            "sample_id", *(pl.col(f"{side}_{name}").alias(f"{role}_{name}") for name in measured)
+        )
+        for role, index in zip(_SIDES, (last, last - 1), strict=True)
     ]
-    both = long[0].join(long[1], on=[*keys, "scorer"]).sort(*keys, "scorer")
-    each_output = both.group_by(keys, maintain_order=True).agg(pl.col("candidate", "baseline").mean())
-    # Without repeats the counts of a yes-or-no score say everything, and have an exact method of their own.
-    is_binary = (pl.len() == 1) & pl.all_horizontal(pl.col(side).is_in([0.0, 1.0]).all() for side in _SIDES)
-    return each_output.group_by("sample_id", maintain_order=True).agg(
-        pl.col("candidate", "baseline").mean(), is_binary.alias("is_binary")
-    )
+    both = sides[0].join(sides[1], on="sample_id")
+    return both.with_columns(pl.lit(0, dtype=outputs["repeat_index"].dtype).alias("repeat_index"))
+
+
+def _limit(gate: Gate, margin: float) -> tuple[float, Direction]:
+    """Where acceptable ends, in the unit of the effect, and on which side of it is worse."""
+    if gate.family == "score_parity" and gate.is_higher_better:
+        return -margin, "below"
+    return margin, "above"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,33 +225,53 @@ class _Distance:
     half_width: float
 
 
-def _distance(gate: Gate, effect: float, interval: Interval) -> _Distance:
+def _distance(gate: Gate, margin: float, effect: float, interval: Interval) -> _Distance:
     width = (interval.high - interval.low) / 2
     if gate.family == "score_parity":
         low, high = (interval.low, interval.high) if gate.is_higher_better else (-interval.high, -interval.low)
         signed = effect if gate.is_higher_better else -effect
-        return _Distance(
-            worse_end=low + gate.margin, better_end=high + gate.margin, effect=signed + gate.margin, half_width=width
-        )
+        return _Distance(worse_end=low + margin, better_end=high + margin, effect=signed + margin, half_width=width)
     return _Distance(
-        worse_end=gate.margin - interval.high,
-        better_end=gate.margin - interval.low,
-        effect=gate.margin - effect,
+        worse_end=margin - interval.high,
+        better_end=margin - interval.low,
+        effect=margin - effect,
         half_width=width,
     )
 
 
-def _verdict(gate: Gate, found: Evidence, effect: float, interval: Interval) -> tuple[Verdict, list[str]]:
-    distance = _distance(gate, effect, interval)
-    if found.sample_count < gate.minimum_n:
+def _verdict(gate: Gate, found: Evidence, distance: _Distance) -> tuple[Verdict, list[str]]:
+    needed = max(gate.minimum_n, _samples_for_quantile(gate))
+    if found.sample_count < needed:
+        why = f", for p{100 * gate.quantile:g}" if needed > gate.minimum_n else ""
         return "inconclusive", [
-            f"{found.sample_count} samples are fewer than the {gate.minimum_n} that the gate asks for."
+            f"{found.sample_count} samples are fewer than the {needed} that the gate asks for{why}."
         ]
     if distance.worse_end >= 0:
         return "pass", ["The whole interval is inside the margin."]
     if distance.better_end < 0:
         return "fail", ["The whole interval is beyond the margin."]
     return "inconclusive", ["The interval reaches over the margin.", *_deciding_count(found.sample_count, distance)]
+
+
+def _samples_for_quantile(gate: Gate) -> int:
+    if gate.quantile <= 0.5:  # noqa: PLR2004  # up to the median, minimum_n says enough
+        return 0
+    # Half of a sample less, so that 1 - 0.95 in floating point does not ask for one more.
+    return math.ceil(_BEYOND_QUANTILE / (1 - gate.quantile) - 0.5)
+
+
+def _detectable(gate: Gate, margin: float, interval: Interval) -> float:
+    """The smallest true effect, on the worse side, that the gate would have failed with 80 % power."""
+    if gate.is_ratio:
+        half = (math.log(interval.high) - math.log(interval.low)) / 2
+        return math.exp(detectable_worsening(half, margin=math.log(margin), confidence=gate.confidence))
+    size = detectable_worsening((interval.high - interval.low) / 2, margin=margin, confidence=gate.confidence)
+    return -size if _limit(gate, margin)[1] == "below" else size
+
+
+def _what_could_fail(gate: Gate, detectable: float) -> str:
+    shown = f"{detectable:.2f}" if gate.is_ratio else f"{detectable:+.4f}"
+    return f"With these samples the smallest effect that would fail four times in five is {shown}."
 
 
 def _deciding_count(count: int, distance: _Distance) -> list[str]:
@@ -297,14 +291,8 @@ def _rounded_up(number: float) -> int:
     return int(-(-number // step) * step)
 
 
-def _numbers(gate: Gate, description: str, effect: float, interval: Interval) -> str:
+def _numbers(gate: Gate, margin: float, description: str, effect: float, interval: Interval) -> str:
     digits = ".2f" if gate.family == "latency_regression" else "+.4f"
-    limit = -gate.margin if gate.family == "score_parity" and gate.is_higher_better else gate.margin
+    limit, _ = _limit(gate, margin)
     ends = f"[{interval.low:{digits}}, {interval.high:{digits}}] at {gate.confidence:.0%} confidence"
     return f"{description[0].upper()}{description[1:]} {effect:{digits}} {ends}, margin {limit:{digits}}."
-
-
-def _left_out(count: int, noun: str, why: str) -> tuple[str, ...]:
-    if not count:
-        return ()
-    return (f"Left out: {count} {noun}{'' if count == 1 else 's'} {why}.",)

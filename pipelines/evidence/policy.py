@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -23,6 +23,8 @@ from pipelines.runs.run_query import field_of, matches
 Family = Literal["score_parity", "latency_regression", "failure_rate"]
 SameColumn = Literal["suite", "backend", "model", "engine", "engine_version"]
 
+# The margin that the evidence itself gives.
+AUTO: Final = "auto"
 # The mean over a sample's scorers; any other metric of score_parity is the name of one scorer.
 ANY_SCORER = "score"
 _DEFAULT_METRIC: dict[Family, str] = {
@@ -98,14 +100,20 @@ class ComparisonRule(_Part):
 class Gate(_Part):
     """One non-regression statement: how much worse is still acceptable, and how sure we want to be.
 
-    `margin` is in score points for `score_parity`, a ratio of medians (1.10 is ten per cent slower) for
-    `latency_regression`, and a difference of shares (0.02 is two outputs in a hundred) for `failure_rate`.
+    `margin` is in score points for `score_parity`, a ratio (1.10 is ten per cent slower) for `latency_regression`, and
+    a difference of shares (0.02 is two outputs in a hundred) for `failure_rate`; `auto` is the noise between repeats.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Also the name of the Dagster check.")
     family: Family
     metric: str = ""
-    margin: float = Field(ge=0)
+    margin: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        description="How much worse is still acceptable; auto takes the noise between the repeats of a run."
+    )
+    quantile: float = Field(
+        default=0.5, gt=0, lt=1, description="Quantile over samples, for latency_regression: 0.95 judges the p95."
+    )
+    sample_tag: Names | None = Field(default=None, description="Only samples with a tag like one of these.")
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
     minimum_n: int = Field(default=20, ge=2)
     severity: Literal["block", "warn"] = "block"
@@ -126,17 +134,27 @@ class Gate(_Part):
             raise ValueError(
                 f"metric {self.metric!r} is not one of {', '.join(allowed)}, which {self.family} can judge"
             )
-        if self.family == "latency_regression" and self.margin < 1:
-            raise ValueError(
-                f"margin {self.margin} is a ratio of medians and must be at least 1 (1.10: ten per cent slower)"
-            )
-        if self.family == "failure_rate" and self.margin > 1:
+        if self.family == "latency_regression" and self.margin != AUTO and self.margin < 1:
+            raise ValueError(f"margin {self.margin} is a ratio and must be at least 1 (1.10: ten per cent slower)")
+        if self.family == "failure_rate" and self.margin != AUTO and self.margin > 1:
             raise ValueError(
                 f"margin {self.margin} is a difference of shares and must be at most 1 (0.02: two in a hundred)"
             )
         if self.family != "score_parity" and not self.is_higher_better:
             raise ValueError("is_higher_better is for score_parity alone; the other families know their direction")
+        if self.family != "latency_regression" and self.quantile != 0.5:  # noqa: PLR2004  # the default
+            raise ValueError("quantile is for latency_regression alone")
         return self
+
+    @property
+    def fixed_margin(self) -> float | None:
+        """The margin, unless the evidence itself gives it."""
+        return None if self.margin == AUTO else self.margin
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether effect and margin are candidate over baseline, rather than a difference."""
+        return self.family == "latency_regression"
 
     @property
     def unit(self) -> str:

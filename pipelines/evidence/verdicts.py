@@ -13,11 +13,21 @@ import polars as pl
 from lake.identity import json_digest
 from lake.tables import contract_of
 from pipelines.evidence.comparability import timing_differences
-from pipelines.evidence.gates import GATE_VERSION, judge, lay_side_by_side
+from pipelines.evidence.gates import GATE_VERSION, Judgement, judge_together, lay_side_by_side
 from pipelines.evidence.policy import Gate, Policy
 
-JUDGED_COLUMNS = ("run_id", "sample_id", "repeat_index", "status", "scores", "latency_ms", "time_to_first_token_ms")
+JUDGED_COLUMNS = (
+    "run_id",
+    "sample_id",
+    "repeat_index",
+    "status",
+    "scores",
+    "latency_ms",
+    "time_to_first_token_ms",
+    "tags",
+)
 
+_IDENTITY = ("comparison_id", "run_date", "suite", "candidate_run_id", "baseline_run_id")
 _EXPECTED = {
     "comparison_id": pl.String(),
     "run_date": pl.Date(),
@@ -53,25 +63,25 @@ def judge_comparisons(
     by_run = {str(key[0]): rows for key, rows in outputs.group_by("run_id")}
     none = outputs.clear()
     policy_digest = policy.digest
-    rows = []
+    rows: list[dict[str, object]] = []
     for comparison in comparisons.to_dicts():
         ids = (comparison["candidate_run_id"], comparison["baseline_run_id"])
         beside = lay_side_by_side(*(by_run.get(run_id, none) for run_id in ids))
         fingerprints = [runs[run_id]["fingerprint"] if run_id in runs else None for run_id in ids]
-        for gate in policy.gates_of(comparison["pairing"]):
-            why_not = _why_not(gate, comparison, timing_differences(*fingerprints))
-            rows.append(
-                {
-                    **{
-                        name: comparison[name]
-                        for name in ("comparison_id", "run_date", "suite", "candidate_run_id", "baseline_run_id")
-                    },
-                    **_judged(gate, beside, why_not),
-                    "policy_digest": policy_digest,
-                    "input_digest": _input_digest(comparison["input_digest"], policy_digest, gate),
-                    "input_versions": list(versions),
-                }
-            )
+        gates = policy.gates_of(comparison["pairing"])
+        timing = timing_differences(*fingerprints)
+        judged = judge_together(gates, beside, [_why_not(gate, comparison, timing) for gate in gates])
+        identity = {name: comparison[name] for name in _IDENTITY}
+        rows.extend(
+            {
+                **identity,
+                **_columns(gate, judgement),
+                "policy_digest": policy_digest,
+                "input_digest": _input_digest(comparison["input_digest"], policy_digest, gate),
+                "input_versions": list(versions),
+            }
+            for gate, judgement in zip(gates, judged, strict=True)
+        )
     return pl.DataFrame(rows, schema=contract_of("gold.gate_results").dtypes)
 
 
@@ -82,15 +92,14 @@ def _why_not(gate: Gate, comparison: Mapping[str, Any], timing: Sequence[str]) -
     return timing if gate.family == "latency_regression" else []
 
 
-def _judged(gate: Gate, outputs: pl.DataFrame, incomparable: Sequence[str]) -> dict[str, object]:
-    found = judge(gate, outputs, incomparable=incomparable)
+def _columns(gate: Gate, found: Judgement) -> dict[str, object]:
     return {
         "gate": gate.name,
         "family": gate.family,
         "metric": gate.metric,
         "unit": gate.unit,
         "severity": gate.severity,
-        "margin": gate.margin,
+        "margin": found.margin,
         "confidence": gate.confidence,
         "verdict": found.verdict,
         "sample_count": found.sample_count,
@@ -99,6 +108,7 @@ def _judged(gate: Gate, outputs: pl.DataFrame, incomparable: Sequence[str]) -> d
         "effect": found.effect,
         "interval_low": found.interval.low if found.interval else None,
         "interval_high": found.interval.high if found.interval else None,
+        "minimum_detectable_effect": found.minimum_detectable_effect,
         "p_value": found.p_value,
         "q_value": found.q_value,
         "reasons": list(found.reasons),

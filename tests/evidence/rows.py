@@ -90,6 +90,7 @@ def beside(rows: list[dict[str, Any]]) -> pl.DataFrame:
     """Outputs laid side by side as gates see them; a row names what differs from two good answers."""
     good = {
         "repeat_index": 0,
+        "tags": [],
         "candidate_status": "ok",
         "baseline_status": "ok",
         "candidate_latency_ms": 100.0,
@@ -106,6 +107,6 @@ def beside(rows: list[dict[str, Any]]) -> pl.DataFrame:
         rest = {name: value for name, value in row.items() if name not in ("candidate", "baseline")}
         frames.append({"sample_id": f"s{place:04}", **good, **scores, **rest})
     score = pl.List(pl.Struct({"scorer": pl.String, "value": pl.Float64}))
-    types = {"candidate_scores": score, "baseline_scores": score}
+    types = {"candidate_scores": score, "baseline_scores": score, "tags": pl.List(pl.String)}
     times = {f"{side}_time_to_first_token_ms": pl.Float64 for side in ("candidate", "baseline")}
     return pl.DataFrame(frames, schema_overrides=types | times, infer_schema_length=None)

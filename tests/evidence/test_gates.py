@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.evidence.gates import Judgement, judge, lay_side_by_side
+from pipelines.evidence.gates import Judgement, judge, judge_together, lay_side_by_side
 from pipelines.evidence.policy import Gate
 from tests.evidence.rows import beside
 
@@ -46,6 +46,9 @@ def test_yes_or_no_scores_by_hand():
     assert found.reasons == (
         "Mean score 0.9600 against 0.7600: difference +0.2000 [+0.0569, +0.3404] at 95% confidence, margin -0.1000.",
         "The whole interval is inside the margin.",
+        # 12 against 2: twice (1 + 14 + 91) / 16384
+        "Right on the candidate's side alone: 12, on the baseline's alone: 2; p 0.013 that they are right equally often "
+        "(McNemar, exact).",
     )
 
 
@@ -61,9 +64,11 @@ def test_an_interval_over_the_margin_decides_nothing_and_says_how_many_samples_w
     # 50 x (0.14175 / 0.1)^2 = 100.5 samples, rounded up to two digits.
     found = judge(gate(margin=0.1), scored(*[(1, 1)] * 36, *[(0, 1)] * 12, *[(1, 0)] * 2))
     assert found.verdict == "inconclusive"
-    assert found.reasons[1:] == (
+    assert found.reasons[1:4] == (
         "The interval reaches over the margin.",
         "About 110 samples would decide it if the effect stays the same.",
+        # 0.1 + 0.14175 * (1 + 0.8416 / 1.9600)
+        "With these samples the smallest effect that would fail four times in five is -0.3026.",
     )
 
 
@@ -152,7 +157,7 @@ def test_a_cold_start_in_the_first_repeat_is_no_regression(first: float, left_ou
 
 
 def test_failures_by_hand():
-    # 2 of 20 against none of 20: 0.1 [-0.0765, 0.3010], see test_intervals
+    # 2 of 20 against none of 20: 0.1 [-0.0765, 0.3010], see test_statistics
     found = judge(gate("failure_rate"), statuses(["error", "timeout", *["ok"] * 18], ["ok"] * 20))
     assert found.verdict == "inconclusive"
     assert found.effect == pytest.approx(0.1)
@@ -183,7 +188,91 @@ def test_no_evidence_is_inconclusive_and_says_so(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_incomparable_runs_get_reasons_and_no_number(family):
     found = judge(gate(family), beside([{} for _ in range(50)]), incomparable=["The suites differ."])
-    assert found == Judgement(verdict="incomparable", reasons=("The suites differ.",))
+    assert found == Judgement(verdict="incomparable", reasons=("The suites differ.",), margin=gate(family).margin)
+
+
+def test_p_is_what_the_interval_says():
+    failed = judge(gate(margin=0.05), scored(*[(1, 1)] * 36, *[(0, 1)] * 12, *[(1, 0)] * 2))
+    passed = judge(gate(), scored(*[(1, 1)] * 36, *[(1, 0)] * 12, *[(0, 1)] * 2))
+    assert failed.p_value < 0.025 < 0.975 < passed.p_value
+
+
+def test_a_failure_that_chance_explains_among_many_gates_is_inconclusive():
+    # Alone 12 against 2 fails a margin of 0.05 with p of some 0.02; among three gates q is three times that.
+    outputs = scored(*[(1, 1)] * 36, *[(0, 1)] * 12, *[(1, 0)] * 2)
+    gates = [gate(margin=0.05), gate("latency_regression"), gate("failure_rate", margin=0.5)]
+    alone, among = judge_together(gates[:1], outputs, [()])[0], judge_together(gates, outputs, [(), (), ()])[0]
+    assert (alone.verdict, alone.q_value) == ("fail", alone.p_value)
+    assert among.verdict == "inconclusive"
+    assert among.q_value == pytest.approx(3 * alone.p_value)
+    assert "by chance too often" in among.reasons[-1]
+    # An effect that no chance explains fails among any number.
+    assert judge_together(gates, scored(*[(0, 1)] * 50), [(), (), ()])[0].verdict == "fail"
+
+
+def test_a_high_quantile_is_judged_with_enough_samples_alone():
+    slow_tail = [(200.0, 100.0) if n % 10 == 0 else (100.0, 100.0) for n in range(400)]
+    p95 = gate("latency_regression", quantile=0.95)
+    found = judge(p95, timed(*slow_tail))
+    assert (found.verdict, found.effect) == ("fail", 2.0)
+    assert found.reasons[0].startswith("P95 latency_ms 200.0 ms against 100.0 ms")
+    assert judge(gate("latency_regression"), timed(*slow_tail)).verdict == "pass"
+    few = judge(p95, timed(*slow_tail[:199]))
+    assert few.verdict == "inconclusive"
+    assert few.reasons[1] == "199 samples are fewer than the 200 that the gate asks for, for p95."
+
+
+def test_a_gate_may_look_at_some_samples_alone():
+    rows = [{"tags": ["hard", "x"], "candidate": {"s": 0.0}} for _ in range(20)] + [{"tags": ["easy"]}] * 20
+    outputs = beside(rows)
+    assert judge(gate(sample_tag="hard"), outputs).effect == -1
+    assert judge(gate(sample_tag=["ea*"]), outputs).effect == 0
+    assert judge(gate(sample_tag="absent"), outputs).verdict == "inconclusive"
+
+
+def repeated(first: float, second: float) -> pl.DataFrame:
+    """Twenty samples, two repeats; the baseline's repeats take `first` and `second` ms, the candidate's 100."""
+    return beside(
+        [
+            {"sample_id": f"s{n}", "repeat_index": repeat, "baseline_latency_ms": (first, second)[repeat]}
+            for n in range(20)
+            for repeat in range(2)
+        ]
+    )
+
+
+def test_margin_auto_is_the_noise_between_repeats():
+    auto = gate("latency_regression", margin="auto")
+    # 110 ms and then 100 ms: the ratio is 1 / 1.1, so the noise is 1.1 either way; against 105 it is well inside.
+    found = judge(auto, repeated(110.0, 100.0))
+    assert found.verdict == "pass"
+    assert found.margin == pytest.approx(1.1)
+    assert "noise between the last two repeats" in found.reasons[-1]
+
+
+def test_margin_auto_without_repeats_is_inconclusive_and_says_what_to_do():
+    found = judge(gate(margin="auto"), scored(*[(0, 1)] * 40))
+    assert (found.verdict, found.margin, found.effect) == ("inconclusive", None, -1)
+    assert "--repeats 2" in found.reasons[0]
+
+
+def test_repeats_of_one_prompt_fail_together_and_count_once():
+    rows = [
+        {"sample_id": f"s{n}", "repeat_index": repeat, "candidate_status": "error" if n < 2 else "ok"}
+        for n in range(20)
+        for repeat in range(10)
+    ]
+    clustered = judge(gate("failure_rate"), beside(rows))
+    assert (clustered.sample_count, clustered.candidate_value) == (20, 0.1)
+    # 20 of 200 against none would be wholly beyond 0.04; two prompts of twenty are not.
+    assert judge(gate("failure_rate", margin=0.04), beside(rows)).verdict == "inconclusive"
+
+
+def test_what_could_have_been_seen_is_told_when_nothing_was():
+    found = judge(gate(margin=0.0), scored(*[(1, 1)] * 30, *[(1, 0)] * 3, *[(0, 1)] * 3))
+    assert found.verdict == "inconclusive"
+    assert found.minimum_detectable_effect < -0.1
+    assert f"{found.minimum_detectable_effect:+.4f}" in " ".join(found.reasons)
 
 
 OUTPUT = st.fixed_dictionaries(
@@ -250,8 +339,9 @@ def test_laying_side_by_side_keeps_what_only_one_side_has():
                 "scores": [[{"scorer": "s", "value": 1.0}]] * len(samples),
                 "latency_ms": [1.0] * len(samples),
                 "time_to_first_token_ms": [None] * len(samples),
+                "tags": [[]] * len(samples),
             },
-            schema_overrides={"time_to_first_token_ms": pl.Float64},
+            schema_overrides={"time_to_first_token_ms": pl.Float64, "tags": pl.List(pl.String)},
         )
 
     found = lay_side_by_side(outputs("b", "a"), outputs("c", "b"))
