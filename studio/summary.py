@@ -36,7 +36,7 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
         ),
         title="Outputs that differ",
     )
-    print_verdicts(list_verdicts(lake, dates=[date]), date=date)
+    print_verdicts(list_verdicts(lake, dates=[date]), title=f"Gates of {date}")
     for run in runs.filter(pl.col("status") == "error").iter_rows(named=True):
         sys.stdout.write(f"{run['backend']} did not run: {printable(run['error_message'] or 'no reason given')}\n")
     rejects = lake.row_count("bronze.rejects")
@@ -66,9 +66,9 @@ def readable_runs(runs: pl.DataFrame, *, with_labels: bool = False) -> pl.DataFr
     )
 
 
-def print_verdicts(verdicts: pl.DataFrame, *, date: dt.date | None) -> None:
+def print_verdicts(verdicts: pl.DataFrame, *, title: str) -> None:
     """Print rows of `list_verdicts` as a table that fits a terminal, and under it why some did not pass."""
-    print_table(_gates(verdicts), title=f"Gates of {date} (effect of candidate against baseline)")
+    print_table(_gates(verdicts), title=f"{title} (effect of candidate against baseline)")
     for row in verdicts.filter(pl.col("verdict") != "pass").iter_rows(named=True):
         sys.stdout.write(f"{row['gate']}: {row['verdict']}. {printable(' '.join(row['reasons']))}\n")
 

@@ -10,6 +10,8 @@ import polars as pl
 from lake.store import Lake
 
 GATES = "gold.gate_results"
+# What `exit_code_of` gives when nothing failed but not everything passed.
+UNDECIDED = 2
 
 
 def list_verdicts(lake: Lake, *, dates: Sequence[dt.date] | None = None) -> pl.DataFrame:
@@ -21,7 +23,8 @@ def list_verdicts(lake: Lake, *, dates: Sequence[dt.date] | None = None) -> pl.D
     if dates is None:
         newest = newest_run_date(lake)
         dates = [] if newest is None else [newest]
-    return _readable(lake.read(GATES, where={"run_date": list(dates)}), lake)
+    names = lake.read("silver.runs", columns=["run_id", "backend"])
+    return readable_verdicts(lake.read(GATES, where={"run_date": list(dates)}), names)
 
 
 def newest_run_date(lake: Lake) -> dt.date | None:
@@ -35,12 +38,17 @@ def exit_code_of(verdicts: pl.DataFrame) -> int:
     blocking = verdicts.filter(pl.col("severity") == "block")["verdict"].to_list()
     if "fail" in blocking:
         return 1
-    return 0 if blocking and set(blocking) == {"pass"} else 2
+    return 0 if blocking and set(blocking) == {"pass"} else UNDECIDED
 
 
-def _readable(gates: pl.DataFrame, lake: Lake) -> pl.DataFrame:
-    """Backend names beside the run ids, the columns a reader wants first."""
+def list_verdicts_of(lake: Lake, run_id: str) -> pl.DataFrame:
+    """Verdicts in which a run is the candidate, as `list_verdicts` gives them."""
     names = lake.read("silver.runs", columns=["run_id", "backend"])
+    return readable_verdicts(lake.read(GATES, where={"candidate_run_id": run_id}), names)
+
+
+def readable_verdicts(gates: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `gold.gate_results` with the backends of `names` (run_id, backend), what a reader wants first."""
     order = {"fail": 0, "incomparable": 1, "inconclusive": 2, "pass": 3}
     return (
         gates.join(
@@ -63,6 +71,9 @@ def _readable(gates: pl.DataFrame, lake: Lake) -> pl.DataFrame:
             "margin",
             "unit",
             "sample_count",
+            "minimum_detectable_effect",
+            "p_value",
+            "q_value",
             "reasons",
             "run_date",
             "candidate_run_id",

@@ -43,7 +43,11 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_tuple, json_schema_input_type=str | list[str]),
+    Field(min_length=1),
+]
 
 
 class _Part(BaseModel):
@@ -199,6 +203,11 @@ class Policy(_Part):
     def gates_of(self, pairing: str) -> tuple[Gate, ...]:
         """The gates that judge a comparison rule, in the order of the file."""
         return tuple(gate for gate in self.gates if gate.applies(pairing))
+
+
+def policy_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a policy file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Policy.model_json_schema()}
 
 
 def load_policy(path: Path) -> Policy:
