@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from pipelines.evidence.comparability import (
@@ -88,3 +91,9 @@ def test_timings_need_the_same_machine_and_load():
     assert timing_differences(FINGERPRINT | {"concurrency": 8}, FINGERPRINT) == [
         "The numbers of concurrent requests differ: candidate 8, baseline 1. Timings say nothing about each other."
     ]
+
+
+def test_the_docs_name_every_field_with_its_class() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "comparability.md").read_text("utf-8")
+    classes = dict(re.findall(r"^\| `(\w+)` \| (must|should) match", page, re.MULTILINE))
+    assert classes == dict.fromkeys(MUST_MATCH, "must") | dict.fromkeys(SHOULD_MATCH, "should")
