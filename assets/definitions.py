@@ -9,8 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets import evidence, jobs, runs, schedules, sensors
+from assets import batches, evidence, jobs, runs, schedules, sensors
 from assets.contract_checks import contract_check
+from assets.tables import table_spec
 from pipelines.evidence.policy import load_policy
 from resources.config import Config
 from resources.dagster_resources import InstallationResource
@@ -21,10 +22,19 @@ def build_defs(*, folder: Path | None = None, executor: dg.ExecutorDefinition | 
     folder = folder or Path.cwd()
     config = Config.load(folder)
     policy = load_policy(config.policy_path(folder))
-    assets = [runs.suite_runs, runs.imported_runs, evidence.compared_runs, evidence.judged_gates(policy)]
+    assets = [
+        runs.suite_runs,
+        batches.asked_suites,
+        runs.imported_runs,
+        evidence.compared_runs,
+        evidence.judged_gates(policy),
+    ]
+    # Written by commands and by steps beside their own tables; here for lineage, columns and checks.
+    recorded = (*runs.REMARKED_TABLES, *evidence.RECORDED_TABLES)
+    checked = (*batches.BATCH_TABLES, *runs.IMPORTED_TABLES, *evidence.EVIDENCE_TABLES, *recorded)
     return dg.Definitions(
-        assets=[*dg.with_source_code_references(assets), *runs.REMARKS],
-        asset_checks=[contract_check(table) for table in (*runs.IMPORTED_TABLES, *evidence.EVIDENCE_TABLES)],
+        assets=[*dg.with_source_code_references(assets), *map(table_spec, recorded)],
+        asset_checks=[contract_check(table) for table in checked],
         jobs=list(jobs.JOBS),
         schedules=[schedules.nightly_schedule(config.nightly)],
         sensors=[sensors.landing_sensor, sensors.run_feed_sensor],

@@ -1,9 +1,10 @@
-"""Jobs: the night, and its two halves for arrivals and late dates."""
+"""Jobs: the night, its two halves for arrivals and late dates, and batches on demand."""
 
 from __future__ import annotations
 
 import dagster as dg
 
+from assets.batches import BATCH_KEYS
 from assets.evidence import EVIDENCE_KEYS
 from assets.runs import IMPORT_KEYS, SUITE_RUNS
 
@@ -23,4 +24,10 @@ UPDATE_EVIDENCE = dg.define_asset_job(
     description="Compute the evidence of run dates whose runs or policy changed. Launch a backfill for a range; "
     "the tag benchlake/recompute: all computes unchanged comparisons again.",
 )
-JOBS = (NIGHTLY, IMPORT_LANDING, UPDATE_EVIDENCE)
+ASK_SUITES = dg.define_asset_job(
+    "ask_suites",
+    selection=dg.AssetSelection.assets(*BATCH_KEYS, *IMPORT_KEYS),
+    description="Ask suites by backends by repeats as one batch that can be resumed. Choose them in the launchpad; "
+    "launched as it stands it asks the night's suite on the night's backends.",
+)
+JOBS = (NIGHTLY, IMPORT_LANDING, UPDATE_EVIDENCE, ASK_SUITES)

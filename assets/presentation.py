@@ -7,7 +7,7 @@ Dagster renders Markdown and data-URI images and strips HTML. Text that a model 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 import polars as pl
@@ -19,6 +19,7 @@ from pipelines.runs.suite_runs import SuiteRunResult
 
 # Pairs shown under a verdict; the diff asset shows more.
 EVIDENCE_PAIRS = 4
+CONTINGENCY_ROWS = 60
 # Dark enough on white and light enough on black for both themes of the UI.
 _COLOURS = {"pass": "#1a7f37", "fail": "#cf222e", "inconclusive": "#9a6700", "incomparable": "#8250df"}
 
@@ -60,6 +61,27 @@ def suite_run_table(results: Sequence[SuiteRunResult]) -> str:
                 escape_markdown(result.path.name),
             ]
             for result in results
+        ),
+    )
+
+
+def batch_table(cells: pl.DataFrame) -> str:
+    """A batch cell by cell; rows of `batch_steps.list_cells`."""
+    return markdown_table(
+        ["suite", "backend", "state", "outputs", "failed", "score", "latency", "run", "why"],
+        (
+            [
+                f"{escape_markdown(row['suite'])} `{row['suite_digest'][:8]}`",
+                escape_markdown(row["backend"]),
+                row["state"],
+                f"{row['answered_count']} of {row['expected_count']}",
+                number(row["failed_count"]),
+                number(row["mean_score"]),
+                number(row["median_latency_ms"], "ms"),
+                f"`{row['run_id'][:8]}`",
+                escape_markdown(row["error_message"] or ""),
+            ]
+            for row in cells.iter_rows(named=True)
         ),
     )
 
@@ -128,6 +150,50 @@ def comparison_table(comparisons: pl.DataFrame) -> str:
             for row in comparisons.sort("pairing", "comparison_id").iter_rows(named=True)
         ),
     )
+
+
+def pairs_by_kind(counts: Mapping[str, int], pairs: pl.DataFrame) -> str:
+    """How many pairs there are of each kind, and under it those that tell most; rows of `most_different_pairs`."""
+    if not counts:
+        return "No outputs could be compared: gold/run_comparisons says which, and why."
+    line = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    return f"{line} (docs/diffs.md says what these mean).\n\n{side_by_side(pairs)}"
+
+
+def contingency_table(rows: pl.DataFrame) -> str:
+    """Which side is right, slice by slice; rows of `gold.contingencies`."""
+    if rows.is_empty():
+        return "No scorer of these dates says right or wrong of both sides of a pair."
+    order = pl.Enum(["suite", "prompt_group", "tag"])
+    ordered = rows.sort(pl.col("slice_kind").cast(order), "comparison_id", "scorer", "slice_value")
+    table = markdown_table(
+        [
+            "candidate",
+            "baseline",
+            "scorer",
+            "slice",
+            "both right",
+            "only candidate",
+            "only baseline",
+            "both wrong",
+            "n",
+        ],
+        (
+            [
+                f"`{row['candidate_run_id'][:8]}`",
+                f"`{row['baseline_run_id'][:8]}`",
+                escape_markdown(row["scorer"]),
+                f"{row['slice_kind'].replace('_', ' ')} {escape_markdown(row['slice_value'])}",
+                *(
+                    str(row[f"{cell}_count"])
+                    for cell in ("both_right", "candidate_only", "baseline_only", "both_wrong", "pair")
+                ),
+            ]
+            for row in ordered.head(CONTINGENCY_ROWS).iter_rows(named=True)
+        ),
+    )
+    more = rows.height - CONTINGENCY_ROWS
+    return f"{table}\n\n{more} more slices are in the table gold.contingencies." if more > 0 else table
 
 
 def contract_table(results: pl.DataFrame) -> str:

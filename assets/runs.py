@@ -15,8 +15,7 @@ from resources.nightly_suite import run_nightly_suite
 SUITE_RUNS = dg.AssetKey(["landing", "suite_runs"])
 IMPORTED_TABLES = ("bronze.rejects", *(contract.address for contract in runs.TABLES))
 IMPORT_KEYS = tuple(map(asset_key, IMPORTED_TABLES))
-# Written by people, through commands; here for the lineage.
-REMARKS = tuple(table_spec(contract.address) for contract in remarks.TABLES)
+REMARKED_TABLES = tuple(contract.address for contract in remarks.TABLES)
 
 
 @dg.asset(
@@ -45,7 +44,9 @@ def suite_runs(
 @dg.multi_asset(
     name="imported_runs",
     specs=[
-        table_spec(table, deps=[SUITE_RUNS, *(["silver.tag_events"] if table == "silver.runs" else [])])
+        table_spec(
+            table, deps=[SUITE_RUNS, *(["silver.tag_events", "silver.batch_runs"] if table == "silver.runs" else [])]
+        )
         for table in IMPORTED_TABLES
     ],
     pool="runs",

@@ -165,7 +165,9 @@ def reject_rows(
     return pl.DataFrame(
         {
             "reject_id": [
-                text_digest("\x1f".join([table, source, str(entry.record_index), entry.rule, entry.raw or ""]))
+                text_digest(
+                    "\x1f".join([table, source, str(entry.record_index), entry.rule, entry.message, entry.raw or ""])
+                )
                 for entry in entries
             ],
             "table": [table] * len(entries),

@@ -45,7 +45,10 @@ class _Section(BaseModel):
 class NightlyConfig(_Section):
     """What a night runs, and when the schedule starts it."""
 
-    suite: str = Field(default="starter", description="Name of a shipped suite, or path of a suite file.")
+    suite: str = Field(
+        default="starter",
+        description="Path of a suite file, name of a shipped suite, or a saved one: NAME, NAME@VERSION or a digest.",
+    )
     backends: list[str] = Field(
         default=["llama.cpp", "transformers"], description="Backends that answer the suite, by name."
     )
@@ -112,10 +115,6 @@ class Config(_Section):
     def landing(self, state: State, *, folder: Path) -> Path:
         """The landing folder."""
         return state.landing if self.imports.landing is None else (folder / self.imports.landing).resolve()
-
-    def suite_path(self, folder: Path) -> Path:
-        """The suite file of the night: a path relative to `folder`, or the name of a shipped suite."""
-        return find_file(self.nightly.suite, folder=folder, shipped=f"{self.nightly.suite}.suite.yaml", kind="suite")
 
     def policy_path(self, folder: Path) -> Path:
         """The policy file: `gates.policy` relative to `folder`, else the shipped one."""

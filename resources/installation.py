@@ -17,7 +17,7 @@ from resources.state import State
 
 if TYPE_CHECKING:
     from pipelines.evidence.policy import Policy
-    from pipelines.runs.suites import Suite
+    from pipelines.runs.suites import Suite, WrittenSuite
 
 # How far long work is: done, total, what is being done.
 Progress = Callable[[int, int, str], None]
@@ -52,9 +52,14 @@ class Installation:
     @cached_property
     def suite(self) -> Suite:
         """The suite that the night runs."""
-        from pipelines.runs.suites import load_suite
+        return self.written_suite.suite
 
-        return load_suite(self.config.suite_path(self.folder))
+    @cached_property
+    def written_suite(self) -> WrittenSuite:
+        """The suite that the night runs, with its text: a file, else a shipped suite, else a saved one."""
+        from resources.suite_choice import choose_suite
+
+        return choose_suite(self, self.config.nightly.suite, order=("file", "shipped", "saved"))
 
     @cached_property
     def policy(self) -> Policy:

@@ -7,7 +7,9 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from pipelines.runs.suite_registry import save_suite
 from pipelines.runs.suite_runs import SuiteRunResult, run_suite, suite_run_id
+from resources.author import read_author
 from resources.backends import backend_digest, open_backend
 from resources.code_version import read_code_version
 from resources.installation import Installation
@@ -18,11 +20,15 @@ def run_nightly_suite(
 ) -> list[SuiteRunResult]:
     """Run the night's suite on each backend, one after the other, into the landing folder.
 
-    A backend that cannot start becomes a run with status `error`, so that its gates are inconclusive and the others
-    still run.
+    The suite is saved in the lake first, so that every run's suite digest can be looked up there. A backend that
+    cannot start becomes a run with status `error`, so that its gates are inconclusive and the others still run.
     """
     nightly = installation.config.nightly
     code_version = read_code_version(installation.folder, os.environ)
+    author = read_author(installation.folder, os.environ)
+    saved = save_suite(installation.lake, installation.written_suite, now=now, author=author)
+    if saved.is_new:
+        on_message(f"{saved.suite} is saved as version {saved.version_index} ({saved.suite_digest[:12]})")
     results = []
     for name in nightly.backends:
         config = installation.config.backends[name]

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lake.errors import BenchlakeError, UserError
-from studio import run_commands
+from studio import (
+    batch_commands,
+    demo_command,
+    diff_commands,
+    gate_commands,
+    run_commands,
+    schema_command,
+    suite_commands,
+)
 from studio.options import FormatOption, JsonOption, open_installation, say
 
 if TYPE_CHECKING:
@@ -41,6 +49,12 @@ app = typer.Typer(
 )
 
 run_commands.register(app)
+gate_commands.register(app)
+diff_commands.register(app)
+suite_commands.register(app)
+batch_commands.register(app)
+schema_command.register(app)
+demo_command.register(app)
 
 
 def main() -> None:
@@ -99,7 +113,9 @@ def import_(
             paths,
             format=source_kind,
             now=dt.datetime.now(dt.UTC),
-            progress=None if progress is None else lambda done, total: progress(done, total, "files"),
+            progress=None
+            if progress is None
+            else lambda step: progress(step.done_files, step.file_count, f"{step.record_count:,} records of files"),
         )
     for message in result.messages:
         say(message)
@@ -176,44 +192,6 @@ def tables(form: FormatOption = "table", as_json: JsonOption = False) -> None:
         }
     )
     emit(rows, "json" if as_json else form)
-
-
-@app.command()
-def gate(
-    date: Annotated[
-        dt.datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="UTC run date; newest when absent.")
-    ] = None,
-    form: FormatOption = "table",
-    as_json: JsonOption = False,
-) -> None:
-    """Judge what is new, show the verdicts of a run date, exit by them: 1 a blocking gate failed, 2 undecided.
-
-    Runs that were imported since the last judgement are paired, diffed and judged first. A date without verdicts is
-    undecided: nothing was compared, which is never a pass.
-
-    Example:  benchlake import results/ && benchlake gate && echo ship
-    """
-    from pipelines.evidence.listing import exit_code_of, list_verdicts, newest_run_date
-    from pipelines.evidence.steps import judge_what_is_new
-    from studio.rendering import emit
-    from studio.summary import print_verdicts
-
-    installation = open_installation()
-    lake = installation.lake
-    judge_what_is_new(lake, installation.policy)
-    day = date.date() if date else newest_run_date(lake)
-    rows = list_verdicts(lake, dates=[day] if day else None)
-    if rows.is_empty() and not as_json and form == "table":
-        sys.stdout.write(
-            f"Nothing that ran on {day} has a baseline under the policy, so nothing was judged (docs/gates.md).\n"
-            if day
-            else "No runs yet. Make some:  benchlake nightly   or   benchlake import PATH\n"
-        )
-    elif form == "table" and not as_json:
-        print_verdicts(rows, date=day)
-    else:
-        emit(rows, "json" if as_json else form)
-    raise typer.Exit(exit_code_of(rows))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from lake.contracts import TableContract, count, timestamp, vocabulary
 class Rejects(dy.Schema):
     """What did not fit, with enough to find and mend it."""
 
-    reject_id = dy.String(primary_key=True, description="Digest of file, place, rule and raw value.")
+    reject_id = dy.String(primary_key=True, description="Digest of file, place, rule, message and raw value.")
     table = dy.String(description="Table the row was meant for, or the import step that refused it.")
     source_uri = dy.String(description="File or source the row came from; empty for computed rows.")
     source_sha256 = dy.String(nullable=True, description="SHA-256 of that file.")

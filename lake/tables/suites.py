@@ -23,7 +23,12 @@ class Suites(dy.Schema):
     prompt_digest = dy.String(description="SHA-256 of ids and prompts: equal where outputs can be paired.")
     sampling_digest = dy.String(description="SHA-256 of the sampling parameters.")
     description = dy.String(nullable=True, description="What the suite is for.")
-    content = dy.String(description="The whole suite as YAML, from which it can be asked again.")
+    content = dy.String(
+        description="The whole suite as YAML, as its author wrote it, from which it can be asked again."
+    )
+    is_redacted = dy.Bool(
+        description="Whether a secret was taken out of content and prompts: then it can be read, not asked from here."
+    )
     prompt_count = count("Prompts in this version.", nullable=False)
     created_at = timestamp("When it was saved.", nullable=False)
     created_by = dy.String(description="Who saved it.")
@@ -32,6 +37,9 @@ class Suites(dy.Schema):
     archived_at = timestamp("When it was archived.")
     archived_by = dy.String(nullable=True, description="Who archived it.")
     archive_reason = dy.String(nullable=True, description="Why it was archived.")
+    restored_at = timestamp("When it was taken out of the archive last.")
+    restored_by = dy.String(nullable=True, description="Who took it out of the archive.")
+    restore_reason = dy.String(nullable=True, description="Why it was taken out of the archive.")
 
 
 class Prompts(dy.Schema):
@@ -54,12 +62,18 @@ class Prompts(dy.Schema):
 class BatchRuns(dy.Schema):
     """One cell of a suite by backend matrix that was launched as a batch."""
 
-    batch_id = dy.String(primary_key=True, description="Batch it belongs to.")
+    batch_id = dy.String(primary_key=True, description="Batch it belongs to; derived from its name.")
     run_id = dy.String(primary_key=True, description="Run that answers this cell; joins silver.runs once imported.")
+    batch = dy.String(description="Name of the batch, by which it is resumed.")
     suite = dy.String(description="Name of the suite.")
     suite_digest = dy.String(description="Version of the suite.")
     backend = dy.String(description="Backend that answers.")
+    backend_digest = dy.String(
+        regex="^[0-9a-f]{64}$", description="SHA-256 of the backend's name, configuration and engine packages."
+    )
+    commit = dy.String(nullable=True, description="Commit of the code when the cell was planned.")
     repeat_count = count("How often each sample is asked.", nullable=False)
+    tags = dy.List(dy.String(), description="Labels that its runs get, sorted.")
     state = vocabulary(*BATCH_STATES, description="How far the cell is.")
     expected_count = count("Outputs that the cell will have.", nullable=False)
     answered_count = count("Outputs that stand on disk.", nullable=False)

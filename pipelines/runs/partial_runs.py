@@ -83,6 +83,17 @@ class PartialRun:
         self._stream.close()
 
 
+def partial_path(work: Path, run_id: str) -> Path:
+    """Where the unfinished file of a run is kept."""
+    return work / f"{run_id}.partial.jsonl"
+
+
+def count_answered(path: Path) -> int:
+    """Outputs that an unfinished run file holds whole; 0 if there is no such file."""
+    lines, _ = _whole_lines(path)
+    return max(0, len(lines) - 1)
+
+
 @contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
     """Hold the lock beside `path`; raises `RunBusyError` if another process holds it. A killed holder frees it."""

@@ -8,7 +8,6 @@ Here: the order of work, concurrency, scores and what a kill leaves behind. Back
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -20,17 +19,23 @@ from typing import Literal
 from lake.errors import UserError
 from lake.identity import derived_id
 from pipelines.runs.backends import Backend, BackendIdentity, BackendStartError, Completion, SamplingParameters
-from pipelines.runs.partial_runs import PartialRun, landed_status, sole_writer
-from pipelines.runs.run_lines import Asked, CodeVersion, Line, encode_line, end_line, output_line, run_line
+from pipelines.runs.partial_runs import PartialRun, landed_status, partial_path, sole_writer
+from pipelines.runs.run_lines import (
+    Asked,
+    CodeVersion,
+    Line,
+    check_run_id,
+    encode_line,
+    end_line,
+    output_line,
+    run_line,
+)
 from pipelines.runs.scorers import ScorerError, score
 from pipelines.runs.suites import Sample, Suite
 
 Clock = Callable[[], dt.datetime]
 # Done, total, name of the backend.
 Progress = Callable[[int, int, str], None]
-
-# A run id is a file name here.
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +127,7 @@ def run_suite(  # noqa: PLR0913 - each is a separate decision of the caller
         if progress is not None:
             progress(done, total, backend_name)
 
-    path = work / f"{run_id}.partial.jsonl"
+    path = partial_path(work, run_id)
     with sole_writer(path), ExitStack() as stack:
         if landed_status(target) == "success":
             return result(status="success", reused=total)
@@ -220,9 +225,6 @@ def _unstarted(name: str, error: BackendStartError) -> BackendIdentity:
 
 
 def _check(run_id: str, repeats: int) -> None:
-    if not _RUN_ID.fullmatch(run_id):
-        raise UserError(
-            f"The run id {run_id!r} cannot be a file name; use letters, digits, dots, - and _, at most 128."
-        )
+    check_run_id(run_id)
     if repeats < 1:
         raise UserError(f"repeats is {repeats}; a suite is asked at least once.")

