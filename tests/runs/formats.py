@@ -18,6 +18,7 @@ import zstandard
 
 from lake.tables import CONTRACTS
 from lake.validation import validate
+from pipelines.runs.bundles import bind_parts
 from pipelines.runs.importers import SourceGroup, detect_importer, importer_of
 from pipelines.runs.sources import Limits, identify, read_head
 
@@ -44,14 +45,24 @@ def shared(name: str) -> Path:
     return path
 
 
+def group_of(*paths: Path, kind: str | None = None, limits: Limits | None = None) -> SourceGroup:
+    """The group that an import of these files reads, with what lies beside them where a run is a folder."""
+    limits = limits or Limits()
+    files = [identify(path, root=path.parent.resolve(), limits=limits) for path in paths]
+    importer = importer_of(kind) if kind else detect_importer(read_head(files[0], limits=limits))
+    assert importer is not None, "no importer knows the file"
+    if any(importer.claims(file.path) == "part" for file in files):
+        beside = [found for path in paths for found in importer.companions(path)]
+        files += [identify(found, root=found.parent.resolve(), limits=limits) for found in beside]
+        files = [file for file in bind_parts(files, source_kind=importer.source_kind) if file.parts]
+    return SourceGroup(source_kind=importer.source_kind, importer_version=importer.version, files=tuple(files))
+
+
 def read(*paths: Path, kind: str | None = None, limits: Limits | None = None) -> Tables:
     """Rows of all tables from one group of files; every batch must keep its contracts."""
     limits = limits or Limits()
-    files = tuple(identify(path, root=path.parent.resolve(), limits=limits) for path in paths)
-    importer = importer_of(kind) if kind else detect_importer(read_head(files[0], limits=limits))
-    assert importer is not None, "no importer knows the file"
-    group = SourceGroup(source_kind=importer.source_kind, importer_version=importer.version, files=files)
-    batches = list(importer.read(group, limits=limits))
+    group = group_of(*paths, kind=kind, limits=limits)
+    batches = list(importer_of(group.source_kind).read(group, limits=limits))
     tables = {}
     for table, attribute in TABLES.items():
         rows = pl.concat([getattr(batch, attribute) for batch in batches])

@@ -10,10 +10,10 @@ import pytest
 
 from lake.errors import UserError
 from lake.store import Lake
-from pipelines.runs import steps
+from pipelines.runs import import_writer
 from pipelines.runs.importers import frames
 from pipelines.runs.sources import Limits
-from pipelines.runs.steps import import_paths
+from pipelines.runs.steps import ImportProgress, import_paths
 from tests.runs.formats import Format, declared_formats
 from tests.runs.run_files import (
     benchlake_file,
@@ -83,14 +83,16 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def test_a_folder_lands(lake: Lake, folder: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    result = import_paths(lake, [folder], now=NOW, progress=lambda done, total: seen.append((done, total)))
+    seen: list[ImportProgress] = []
+    result = import_paths(lake, [folder], now=NOW, progress=seen.append)
     assert (result.files, result.runs, result.samples, result.rejects, result.unchanged_files) == (5, 4, 13, 2, 0)
     assert result.run_dates == {dt.date(2026, 3, 1), dt.date(2026, 3, 2)}
     assert len(result.messages) == 2
     assert any("notes.txt" in message for message in result.messages)
     assert any("run.jsonl: Line 7" in message for message in result.messages)
-    assert seen[-1] == (5, 5)
+    # Records: 6 of the JSONL run, 2 headers and 3 samples of the zip, the results, 3 and 4 lines of samples.
+    assert seen[-1] == (5, 5, 19)
+    assert seen == sorted(seen)
     files = lake.read("bronze.run_files")
     assert files.filter(pl.col("source_kind") != "unknown").height == 5
     results = files.filter(pl.col("uri").str.contains("results_")).row(0, named=True)
@@ -176,7 +178,7 @@ def test_killed_between_any_two_writes_and_run_again(
     if is_small:
         # Every few records are a batch, and every other batch a commit, so that files are cut in pieces.
         monkeypatch.setattr(frames, "CHUNK_RECORDS", 2)
-        monkeypatch.setattr(steps, "COMMIT_RECORDS", 4)
+        monkeypatch.setattr(import_writer, "COMMIT_RECORDS", 4)
     undisturbed = Lake.open(tmp_path / "undisturbed")
     import_paths(undisturbed, [folder], now=NOW)
     for fatal in range(0, 60, 3 if is_small else 1):

@@ -15,9 +15,19 @@ from hypothesis import strategies as st
 
 from lake.identity import text_digest
 from lake.tables import CONTRACTS
-from pipelines.runs.importers import IMPORTERS, SourceGroup, detect_importer, frames, importer_of
+from pipelines.runs.importers import IMPORTERS, detect_importer, frames, importer_of
 from pipelines.runs.sources import Limits, identify, read_head
-from tests.runs.formats import TABLES, Format, declared_formats, everything, raw_text, read, read_bytes, rules
+from tests.runs.formats import (
+    TABLES,
+    Format,
+    declared_formats,
+    everything,
+    group_of,
+    raw_text,
+    read,
+    read_bytes,
+    rules,
+)
 from tests.runs.run_files import make_zip
 
 FORMATS = declared_formats()
@@ -99,10 +109,7 @@ def test_batches_are_bounded_and_do_not_change_the_rows(
     path = form.write(tmp_path, form.good(7))
     whole = read(path)
     monkeypatch.setattr(frames, "CHUNK_RECORDS", 2)
-    importer = importer_of(form.source_kind)
-    file = identify(path, root=tmp_path.resolve(), limits=Limits())
-    group = SourceGroup(source_kind=importer.source_kind, importer_version=importer.version, files=(file,))
-    batches = list(importer.read(group, limits=Limits()))
+    batches = list(importer_of(form.source_kind).read(group_of(path), limits=Limits()))
     assert max(batch.record_count for batch in batches) <= 2
     assert [batch.chunk for batch in batches] == list(range(len(batches)))
     for table, attribute in TABLES.items():

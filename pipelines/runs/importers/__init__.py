@@ -10,16 +10,39 @@ import zlib
 from typing import TYPE_CHECKING
 
 from lake.errors import UserError
+from pipelines.runs.importers.asv import AsvImporter
 from pipelines.runs.importers.benchlake import BenchlakeImporter
+from pipelines.runs.importers.chrome_trace import ChromeTraceImporter
 from pipelines.runs.importers.inspect import InspectImporter
+from pipelines.runs.importers.llama_cpp import LlamaCppImporter
 from pipelines.runs.importers.lm_eval import LmEvalImporter
+from pipelines.runs.importers.metrics_csv import MetricsCsvImporter
+from pipelines.runs.importers.mlflow import MlflowImporter
+from pipelines.runs.importers.openai import OpenAiImporter
+from pipelines.runs.importers.otel import OtelImporter
+from pipelines.runs.importers.promptfoo import PromptfooImporter
 from pipelines.runs.importers.protocol import Importer, SourceGroup
+from pipelines.runs.importers.vllm_bench import VllmBenchImporter
 
 if TYPE_CHECKING:
     from pipelines.runs.sources import FileHead
 
 IMPORTERS: dict[str, Importer] = {
-    importer.source_kind: importer for importer in (BenchlakeImporter(), InspectImporter(), LmEvalImporter())
+    importer.source_kind: importer
+    for importer in (
+        AsvImporter(),
+        BenchlakeImporter(),
+        ChromeTraceImporter(),
+        InspectImporter(),
+        LlamaCppImporter(),
+        LmEvalImporter(),
+        MetricsCsvImporter(),
+        MlflowImporter(),
+        OpenAiImporter(),
+        OtelImporter(),
+        PromptfooImporter(),
+        VllmBenchImporter(),
+    )
 }
 
 # Marks files that no importer knew. It changes with every importer, so that such files are looked at again, and lies

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
-import zstandard
 
 from lake.identity import text_digest
 from lake.tables import CONTRACTS
 from lake.validation import Reject, reject_rows
+from pipelines.runs.importers.packing import RecordPacker
 from pipelines.runs.parameters import ParamRow, read_parameters
 from pipelines.runs.redaction import redact_text
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 # A batch of this many records, or bytes of records, is built and handed on; memory does not grow with the file.
 CHUNK_RECORDS = 5_000
 CHUNK_BYTES = 64 << 20
+# A record may hold many values or spans.
+CHUNK_ROWS = 50_000
 # What the import step is called in bronze.rejects.
 STEP = "import"
 # Names of silver.runs.fingerprint and .code_version; what a format does not know stays null.
@@ -150,15 +153,20 @@ class BatchBuilder:
     tokens: list[tuple[OutputRow, Sequence[TokenRow]]] = field(default_factory=list)
     metrics: list[MetricRow] = field(default_factory=list)
     spans: list[SpanRow] = field(default_factory=list)
+    # Rows of silver.spans that an importer made as columns.
+    span_frames: list[pl.DataFrame] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    _raw: list[bytes] = field(default_factory=list)
-    _raw_keys: list[tuple[str, int, str | None, str | None]] = field(default_factory=list)
-    _raw_bytes: int = 0
+    _raw: RecordPacker = field(default_factory=RecordPacker)
+    _members: list[str] = field(default_factory=list)
+    _record_indexes: list[int] = field(default_factory=list)
+    _run_ids: list[str | None] = field(default_factory=list)
+    _sample_ids: list[str | None] = field(default_factory=list)
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to hand a batch on."""
-        return len(self._raw) >= CHUNK_RECORDS or self._raw_bytes >= CHUNK_BYTES
+        is_many = self._raw.count >= CHUNK_RECORDS or len(self.metrics) + len(self.spans) >= CHUNK_ROWS
+        return is_many or self._raw.byte_count >= CHUNK_BYTES
 
     def keep(
         self,
@@ -170,16 +178,18 @@ class BatchBuilder:
         sample_id: str | None = None,
     ) -> None:
         """Keep the record as received (but redacted)."""
-        self._raw.append(raw)
-        self._raw_keys.append((member, record_index, run_id, sample_id))
-        self._raw_bytes += len(raw)
+        self._raw.add(raw)
+        self._members.append(member)
+        self._record_indexes.append(record_index)
+        self._run_ids.append(run_id)
+        self._sample_ids.append(sample_id)
 
     def reject(self, rule: str, message: str, *, record_index: int | None = None, raw: bytes | None = None) -> None:
         """Refuse a record, or the whole file when there is no index; `raw` must be redacted."""
         shown = None if raw is None else raw[:16_384].decode("utf-8", "replace")
         self.rejects.append(Reject(record_index=record_index, rule=rule, message=redact_text(message), raw=shown))
 
-    def note(self, faults: Iterable[Fault], *, record_index: int, where: str) -> None:
+    def note(self, faults: Iterable[Fault], *, record_index: int | None, where: str) -> None:
         """Record fields that could not be used though the record landed."""
         self.rejects.extend(
             Reject(record_index=record_index, rule=fault.rule, message=f"{where}: {fault.message}", raw=fault.raw)
@@ -196,48 +206,32 @@ class BatchBuilder:
             output_tokens=token_frame(self.tokens),
             run_metrics=metric_frame(self.metrics),
             run_params=param_frame(self.runs),
-            spans=span_frame(self.spans),
+            spans=pl.concat([span_frame(self.spans), *self.span_frames]),
             raw_records=self._raw_frame(),
             rejects=reject_rows(
                 table=STEP, source_uri=self.file.uri, source_sha256=self.file.sha256, entries=self.rejects
             ),
         )
         self.chunk += 1
-        self._raw_bytes = 0
-        for rows in (
-            self.runs,
-            self.outputs,
-            self.tokens,
-            self.metrics,
-            self.spans,
-            self.rejects,
-            self._raw,
-            self._raw_keys,
-        ):
+        for rows in (self.runs, self.outputs, self.tokens, self.metrics, self.spans, self.span_frames, self.rejects):
             rows.clear()
+        for keys in (self._members, self._record_indexes, self._run_ids, self._sample_ids):
+            keys.clear()
         return batch
 
     def _raw_frame(self) -> pl.DataFrame:
-        members, indexes, run_ids, sample_ids = _columns(self._raw_keys, 4)
+        packed = self._raw.take()
         return _frame(
             "bronze.raw_records",
             {
-                "file_sha256": [self.file.sha256] * len(self._raw),
-                "member": members,
-                "record_index": indexes,
-                "run_id": run_ids,
-                "sample_id": sample_ids,
-                "raw": compress_records(self._raw),
+                "file_sha256": [self.file.sha256] * len(packed),
+                "member": self._members,
+                "record_index": self._record_indexes,
+                "run_id": self._run_ids,
+                "sample_id": self._sample_ids,
+                "raw": packed,
             },
         )
-
-
-def compress_records(records: Sequence[bytes]) -> list[bytes]:
-    """Each record as a zstd frame of its own."""
-    # Negative levels leave the letters uncoded, so they are twice as fast as level 1, and Parquet's own compression
-    # still finds what records have in common: 1.6 kB samples end a third smaller on disk than at level 1.
-    packer = zstandard.ZstdCompressor(level=-3)
-    return [packer.compress(record) for record in records]
 
 
 def run_frame(runs: Sequence[dict[str, Any]]) -> pl.DataFrame:
@@ -301,8 +295,9 @@ def span_frame(rows: Sequence[SpanRow]) -> pl.DataFrame:
     return _frame("silver.spans", dict(zip(SpanRow._fields, _columns(rows, len(SpanRow._fields)), strict=True)))
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Any]:
-    return list(zip(*rows, strict=True)) if rows else [() for _ in range(width)]
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    # Not zip(*rows): an iterator for each row at once wakes the garbage collector, which looks at all that is alive.
+    return [list(map(itemgetter(place), rows)) for place in range(width)]
 
 
 def _frame(table: str, columns: dict[str, Any]) -> pl.DataFrame:

@@ -23,7 +23,8 @@ class FormatGuide:
 
     `title` is the tool's own name, `reads` one line for the overview, `versions` what it was tried with,
     `recognised_by` the content that gives it away, `how_to` Markdown with the commands that make such files and import
-    them, `fields` the mapping, `surprises` a sentence each.
+    them, `fields` the mapping, `surprises` a sentence each. `reference` is Markdown that the format makes from its own
+    declaration, for a format whose writers need more than the mapping.
     """
 
     title: str
@@ -33,3 +34,4 @@ class FormatGuide:
     how_to: str
     fields: tuple[FieldSource, ...]
     surprises: tuple[str, ...] = ()
+    reference: str = ""

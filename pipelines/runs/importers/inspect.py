@@ -1,8 +1,8 @@
 """Inspect AI logs, `.eval` (a zip) and `.json` (one object), sample by sample (measured with 0.3.58 to 0.3.285).
 
 A log is one run and its task the suite; epochs are repeats. What the header says is `inspect_runs.py`, what a sample
-says is `inspect_samples.py`; here is finding them in the two containers. A log that is still being written, was
-cancelled or was cut gives the samples that it holds.
+says is `inspect_samples.py`, where they are in the two containers `inspect_files.py`; here is what becomes of them.
+A log that is still being written, was cancelled or was cut gives the samples that it holds.
 """
 
 from __future__ import annotations
@@ -10,26 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipelines.runs.archives import Archive, Member, open_archive
+from pipelines.runs.archives import open_archive
 from pipelines.runs.importers.frames import BatchBuilder, ImportBatch
-from pipelines.runs.importers.inspect_runs import LogRun, read_run
+from pipelines.runs.importers.inspect_files import JsonLog, LogRecord, is_log, zip_header, zip_records
+from pipelines.runs.importers.inspect_runs import LogRun, read_run, tells_identity
 from pipelines.runs.importers.inspect_samples import Sample, read_sample
 from pipelines.runs.importers.protocol import FileImporter
-from pipelines.runs.json_parts import Part, split_object
-from pipelines.runs.records import SHAPE_ERRORS, Fault, JsonObject, RecordError, parse_json, parse_object
-from pipelines.runs.redaction import redact
-from pipelines.runs.sources import FileHead, Limits, SourceError, SourceFile, packing_of, read_pieces
+from pipelines.runs.records import SHAPE_ERRORS, Fault, JsonObject, RecordError, parse_object
+from pipelines.runs.sources import FileHead, Limits, SourceError, packing_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pipelines.runs.importers.guide import FormatGuide
     from pipelines.runs.importers.protocol import SourceGroup
-
-_HEADER, _START = "header.json", "_journal/start.json"
-_SAMPLES = "samples/"
-# Kept as received; summaries repeat what the samples say.
-_KEPT = frozenset({_HEADER, _START, "reductions.json"})
-_CONFIG_UPDATES = "_journal/config_updates/"
 
 
 class InspectImporter(FileImporter):
@@ -38,10 +32,17 @@ class InspectImporter(FileImporter):
     source_kind = "inspect"
     version = 1
 
+    @property
+    def guide(self) -> FormatGuide:
+        """What the docs say about the format."""
+        from pipelines.runs.importers.guides.inspect import GUIDE
+
+        return GUIDE
+
     def detects(self, head: FileHead) -> bool:
         """A zip with a header or a journal, or an object that begins with version, status and the evaluation."""
         if head.packing == "zip":
-            return _HEADER in head.members or _START in head.members
+            return is_log(head.members)
         start = head.start.lstrip()
         record = head.record or {}
         if record:
@@ -79,26 +80,40 @@ class _Reading:
         self.run = read_run(header, self.group, faults)
         self.builder.note(faults, record_index=0, where="Header")
 
-    def add(self, raw: bytes, *, member: str, record_index: int, where: str) -> None:
-        """One sample: kept as received, and as rows if it can be read."""
+    def foresee(self, header: JsonObject) -> None:
+        """Take from a header that may not be whole what samples are read by."""
+        self.run = read_run(header, self.group, [])
+
+    def take(self, record: LogRecord) -> None:
+        """One record: kept as received, and a sample also as rows if it can be read."""
         assert self.run is not None
-        raw = redact(raw)
-        try:
-            value, faults = parse_object(raw)
-        except RecordError as error:
-            self.builder.reject(error.rule, f"{where}: {error}", record_index=record_index, raw=raw)
-            return
+        if record.raw is None:
+            self.builder.reject(record.rule, record.message, record_index=record.place)
+        elif record.is_sample:
+            self._add(record, record.raw, self.run)
+        else:
+            self.builder.keep(record.raw, member=record.member, record_index=0, run_id=self.run.run_id)
+
+    def _add(self, record: LogRecord, raw: bytes, run: LogRun) -> None:
+        value, faults = record.value, list[Fault]()
+        if value is None:
+            try:
+                value, faults = parse_object(raw)
+            except RecordError as error:
+                self.builder.reject(error.rule, f"{record.where}: {error}", record_index=record.place, raw=raw)
+                return
         sample: Sample | None = None
         try:
-            sample = read_sample(value, self.run, faults)
+            sample = read_sample(value, run, faults)
         except SHAPE_ERRORS as error:
             faults.append(Fault("shape", f"The sample has an unexpected shape ({type(error).__name__})."))
         sample_id = sample.output.sample_id if sample else None
-        raw_index = 0 if member else record_index
-        self.builder.keep(raw, member=member, record_index=raw_index, run_id=self.run.run_id, sample_id=sample_id)
+        raw_index = 0 if record.member else record.place
+        self.builder.keep(raw, member=record.member, record_index=raw_index, run_id=run.run_id, sample_id=sample_id)
         if sample is not None:
             self._take(sample, faults)
-        self.builder.note(faults, record_index=record_index, where=where)
+        if faults:
+            self.builder.note(faults, record_index=record.place, where=record.where)
 
     def _take(self, sample: Sample, faults: list[Fault]) -> None:
         identity = (sample.output.sample_id, sample.output.repeat_index)
@@ -135,94 +150,29 @@ def _read_zip(reading: _Reading, limits: Limits) -> Iterator[ImportBatch]:
             )
         # A log that was appended to may hold a member twice; the later one is the newer.
         members = {member.name: member for member in archive.members}
-        reading.begin(_zip_header(archive, members, builder))
-        run_id = reading.run.run_id if reading.run else None
-        for member in members.values():
-            is_sample = member.name.startswith(_SAMPLES) and member.name.endswith(".json")
-            if not is_sample and member.name not in _KEPT and not member.name.startswith(_CONFIG_UPDATES):
-                continue
-            try:
-                raw = archive.read(member)
-            except (SourceError, OSError) as error:
-                rule = getattr(error, "rule", "readable")
-                builder.reject(rule, str(error), record_index=member.index)
-                continue
-            if is_sample:
-                reading.add(raw, member=member.name, record_index=member.index, where=f"Member {member.name}")
-            else:
-                builder.keep(redact(raw), member=member.name, record_index=0, run_id=run_id)
+        reading.begin(zip_header(archive, members, builder))
+        for record in zip_records(archive, members.values()):
+            reading.take(record)
             if builder.is_full:
                 yield builder.flush()
 
 
-def _zip_header(archive: Archive, members: dict[str, Member], builder: BatchBuilder) -> JsonObject:
-    """The header, or what the journal knew at the start when the log was not finished."""
-    for name in (_HEADER, _START):
-        member = members.get(name)
-        if member is None:
-            continue
-        try:
-            header, faults = parse_object(redact(archive.read(member)))
-        except (RecordError, OSError) as error:
-            builder.reject("header", f"Member {name} cannot be read: {error}", record_index=member.index)
-            continue
-        builder.note(faults, record_index=member.index, where=f"Member {name}")
-        return header
-    builder.reject("header", "The log has no readable header; its samples landed under a run of unknown task.")
-    return {}
-
-
 def _read_json(reading: _Reading, limits: Limits) -> Iterator[ImportBatch]:
-    """Twice through the file: the header is around the samples, and only together does it tell the run."""
+    """Once through the file: in every log that we know the evaluation comes before the samples, the rest after them."""
     builder = reading.builder
-    header = _json_header(builder, limits)
-    reading.begin(header)
-    for part in _parts(builder.file, limits):
-        if part.index is None:
-            continue
-        where = f"Sample {part.index + 1}"
-        if part.raw is None:
-            message = f"{where} is longer than {limits.member_bytes:,} bytes and was left out."
-            builder.reject("member_bytes", message, record_index=part.index + 1)
-        else:
-            reading.add(part.raw, member="", record_index=part.index + 1, where=where)
-        if builder.is_full:
-            yield builder.flush()
-
-
-def _parts(file: SourceFile, limits: Limits) -> Iterator[Part]:
-    return split_object(read_pieces(file, limits=limits), opened="samples", part_bytes=limits.member_bytes)
-
-
-def _json_header(builder: BatchBuilder, limits: Limits) -> JsonObject:
-    """Everything but the samples, kept as record 0; a file that breaks off gives what came before."""
-    header: JsonObject = {}
-    kept: list[bytes] = []
-    is_cut = False
+    log = JsonLog(builder=builder, limits=limits)
+    failure: SourceError | None = None
     try:
-        for part in _parts(builder.file, limits):
-            if part.index is not None:
-                continue
-            if part.raw is None:
-                builder.reject("member_bytes", f"Member {part.key} of the log is too long.", record_index=0)
-                continue
-            raw = redact(b'"' + part.key.encode() + b'": ' + part.raw)
-            header[part.key] = _header_value(raw[len(part.key.encode()) + 4 :], part.key, builder)
-            kept.append(raw)
-    except SourceError:
-        # The second pass meets the same end and says so.
-        is_cut = True
-    builder.keep(b"{" + b", ".join(kept) + b"}", record_index=0)
-    if is_cut:
-        header["status"] = "started"
-    return header
-
-
-def _header_value(raw: bytes, key: str, builder: BatchBuilder) -> object:
-    try:
-        value, faults = parse_json(raw)
-    except RecordError as error:
-        builder.reject(error.rule, f"Member {key} of the log: {error}", record_index=0, raw=raw)
-        return None
-    builder.note(faults, record_index=0, where=f"Header {key}")
-    return value
+        for record in log.samples():
+            if reading.run is None:
+                reading.foresee(log.header if tells_identity(log.header) else log.header_alone())
+            reading.take(record)
+            if builder.is_full:
+                yield builder.flush()
+    except SourceError as error:
+        log.header["status"] = "started"
+        failure = error
+    builder.keep(log.raw_header, record_index=0)
+    reading.begin(log.header)
+    if failure is not None:
+        raise failure

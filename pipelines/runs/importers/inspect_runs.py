@@ -78,6 +78,12 @@ def read_run(header: JsonObject, group: SourceGroup, faults: list[Fault]) -> Log
     return run
 
 
+def tells_identity(header: JsonObject) -> bool:
+    """Whether a part of a header already says what samples are read by: run, date and model."""
+    evaluation = as_object(header.get("eval"))
+    return as_instant(evaluation.get("created"), "eval.created", []) is not None
+
+
 def _run_id(evaluation: JsonObject, sha256: str) -> str:
     """`eval_id` is one per log; `run_id` is shared by the tasks that were started together, so it needs the task."""
     if eval_id := as_text(evaluation.get("eval_id")):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.runs.importers.frames import OutputRow, TokenRow, TopToken
+from pipelines.runs.importers.messages import content_text, prompt_text
 from pipelines.runs.records import (
     Fault,
     JsonObject,
@@ -58,13 +59,13 @@ def read_sample(value: JsonObject, run: LogRun, faults: list[Fault]) -> Sample |
     error, limit = as_object(value.get("error")), as_object(value.get("limit"))
     usage = _usage(value, output, run.model)
     completion = output.get("completion")
-    answer = completion if completion is not None else _content(as_object(choice.get("message")).get("content"))
+    answer = completion if completion is not None else content_text(as_object(choice.get("message")).get("content"))
     row = OutputRow(
         run_id=run.run_id,
         sample_id=sample_id,
         repeat_index=epoch - 1,
         run_date=run.run_date,
-        prompt=_resolved(_prompt(value.get("input")), attachments),
+        prompt=_resolved(prompt_text(value.get("input")), attachments),
         output=_resolved(as_text(answer), attachments),
         reference=_resolved(_reference(value.get("target")), attachments),
         status=_status(value, output, limit),
@@ -106,24 +107,6 @@ def _usage(value: JsonObject, output: JsonObject, model: str) -> JsonObject:
         or (as_object(next(iter(used.values()))) if len(used) == 1 else {})
         or as_object(output.get("usage"))
     )
-
-
-def _prompt(given: object) -> str | None:
-    """Text as it is; a single message by its content; a conversation with its roles."""
-    if not isinstance(given, list):
-        return as_text(given)
-    messages = [as_object(message) for message in given]
-    if len(messages) == 1:
-        return _content(messages[0].get("content"))
-    return "\n\n".join(f"[{as_text(message.get('role'))}]\n{_content(message.get('content'))}" for message in messages)
-
-
-def _content(given: object) -> str | None:
-    """Text parts of a message; parts of other kinds by their kind."""
-    if not isinstance(given, list):
-        return as_text(given)
-    parts = [as_object(part) for part in given]
-    return "\n".join(as_text(part.get("text")) or f"({as_text(part.get('type'))})" for part in parts)
 
 
 def _reference(target: object) -> str | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.runs.records import Fault, JsonObject, RecordError, parse_object
-from pipelines.runs.redaction import redact_lines
-from pipelines.runs.sources import Limits, SourceError, read_lines, read_pieces
+from pipelines.runs.redaction import redact_suspects
+from pipelines.runs.scanning import scan_ahead
+from pipelines.runs.sources import LineBlock, Limits, SourceError, read_lines, read_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +30,11 @@ class LineRecord(NamedTuple):
 def read_records(builder: BatchBuilder, *, limits: Limits) -> Iterator[LineRecord]:
     """Records of the builder's file; lines that are none become its rejects, and so does a file that breaks off."""
     try:
-        for block in read_lines(read_pieces(builder.file, limits=limits), line_bytes=limits.line_bytes):
-            lines = redact_lines(block.lines)
+        blocks = read_lines(read_pieces(builder.file, limits=limits), line_bytes=limits.line_bytes)
+        for block, may_hold_secrets in scan_ahead(blocks, text=_text):
+            lines = block.lines
+            if may_hold_secrets:
+                redact_suspects(lines)
             last = len(lines) - 1
             for offset, raw in enumerate(lines):
                 index = block.first_index + offset
@@ -50,6 +54,10 @@ def read_records(builder: BatchBuilder, *, limits: Limits) -> Iterator[LineRecor
                 yield LineRecord(index, raw, value, faults)
     except SourceError as error:
         builder.reject(error.rule, str(error))
+
+
+def _text(block: LineBlock) -> bytes:
+    return b"\n".join([line for line in block.lines if line is not None])
 
 
 def _refuse(builder: BatchBuilder, error: RecordError, index: int, raw: bytes, *, is_cut: bool) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from pipelines.runs.importers.guide import FormatGuide
     from pipelines.runs.importers.protocol import SourceGroup
 
 _RESULTS_START = re.compile(rb'^\s*\{\s*"results"\s*:\s*\{\s*(?:\}|"(?:[^"\\]|\\.)*+"\s*:\s*\{)')
@@ -46,6 +47,13 @@ class LmEvalImporter:
 
     source_kind = "lm_eval"
     version = 1
+
+    @property
+    def guide(self) -> FormatGuide:
+        """What the docs say about the format."""
+        from pipelines.runs.importers.guides.lm_eval import GUIDE
+
+        return GUIDE
 
     def detects(self, head: FileHead) -> bool:
         """A results object, or a line with a document and its answers."""
@@ -141,7 +149,8 @@ class _Reading:
 
     task: TaskRun
     scores_of: dict[str, list[tuple[str, float]]] | None
-    seen: set[tuple[str, str]] = field(default_factory=set)
+    # Ids of documents, with the filter where there are several.
+    seen: set[str | tuple[str, str]] = field(default_factory=set)
     emitted: set[str] = field(default_factory=set)
 
 
@@ -168,9 +177,9 @@ def _take(record: LineRecord, sample_id: str | None, reading: _Reading, builder:
     if sample_id is None:
         record.faults.append(Fault("doc_id", "The row has no doc_id; it was left out."))
         return
-    row_filter = as_text(record.value.get("filter")) or "none"
-    is_single = reading.scores_of is None
-    identity = (sample_id, "" if is_single else row_filter)
+    identity: str | tuple[str, str] = sample_id
+    if reading.scores_of is not None:
+        identity = (sample_id, as_text(record.value.get("filter")) or "none")
     if identity in reading.seen:
         record.faults.append(Fault("duplicate", f"Document {sample_id} came before; the first row counts."))
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipelines.runs.records import Fault, JsonObject, as_list, as_number, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 # Keys of a sample row that are not metrics, for versions that did not list the metrics.
 _PLAIN_KEYS = frozenset(
@@ -41,14 +41,20 @@ class Answers(NamedTuple):
 
 def read_answers(value: JsonObject) -> Answers:
     """What a row was asked and answered, in whichever of the shapes of a request it has."""
-    match value:
-        case {
-            "arguments": {"gen_args_0": {"arg_0": str(prompt), "arg_1": dict()}},
-            "resps": [[str(answer)]],
-            "target": str(target),
-        } if len(value["arguments"]) == 1:
-            # Nearly every generation looks like this; what follows is for the others.
-            return Answers(prompt, answer, target, ())
+    try:
+        arguments, responses, target = value["arguments"], value["resps"], value["target"]
+        request = arguments["gen_args_0"]
+        prompt, settings, answers = request["arg_0"], request["arg_1"], responses[0]
+        answer = answers[0]
+    except (KeyError, IndexError, TypeError):
+        return _unusual_answers(value)
+    # Nearly every generation is one request with one answer, all of it text; `match` takes four times as long to see.
+    is_single = len(arguments) == len(responses) == len(answers) == 1
+    are_objects = type(arguments) is type(request) is type(settings) is dict
+    are_lists = type(responses) is type(answers) is list
+    are_texts = type(prompt) is type(answer) is type(target) is str
+    if is_single and are_objects and are_lists and are_texts:
+        return Answers(prompt, answer, target, ())
     return _unusual_answers(value)
 
 
@@ -106,15 +112,22 @@ def _choice_text(target: str | None, continuations: list[str]) -> str | None:
 def read_scores(value: JsonObject, faults: list[Fault]) -> list[tuple[str, float]]:
     """Scores of a row. Lists and objects are parts of a corpus metric, no score of one document: they stay raw."""
     listed = value.get("metrics")
-    names = (
-        [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else value.keys() - _PLAIN_KEYS
-    )
+    if isinstance(listed, list):
+        names: Iterable[str] = dict.fromkeys([name for name in listed if isinstance(name, str)])
+    else:
+        names = sorted(value.keys() - _PLAIN_KEYS)
     scores = []
-    for name in sorted(names) if listed is None else dict.fromkeys(names):
+    for name in names:
         given = value.get(name)
-        if given is None or isinstance(given, list | dict) or (listed is None and isinstance(given, str)):
-            continue
-        number = given if type(given) is float and given - given == 0 else as_number(given, name, faults)
-        if number is not None:
-            scores.append((name, number))
+        if type(given) is float and given - given == 0:
+            scores.append((name, given))
+        elif given is not None and not _is_no_score(given, is_listed=listed is not None):
+            number = as_number(given, name, faults)
+            if number is not None:
+                scores.append((name, number))
     return scores
+
+
+def _is_no_score(given: object, *, is_listed: bool) -> bool:
+    """Lists and objects; of a row that does not list its metrics also texts, which may be anything."""
+    return isinstance(given, list | dict) or (not is_listed and isinstance(given, str))

@@ -32,6 +32,11 @@ class SourceGroup:
     files: tuple[SourceFile, ...]
 
     @property
+    def file_count(self) -> int:
+        """Files on disk, those of a folder that is read as one counted singly."""
+        return sum(file.file_count for file in self.files)
+
+    @property
     def content_digest(self) -> str:
         """Digest of every file of the group and of the importer's version, whatever the files are called."""
         digests = sorted({file.sha256 for file in self.files})
@@ -64,7 +69,11 @@ class Importer(Protocol):
         """
 
     def group_key(self, file: SourceFile) -> str:
-        """Files with the same key are read together."""
+        """Files with the same key are read together.
+
+        Of a part: the folder that it belongs to, and after U+001F what tells two groups of one folder
+        apart. The parts of a key reach `read` bound into one file (see `pipelines.runs.bundles`).
+        """
 
     def companions(self, path: Path, /) -> list[Path]:
         """Files beside `path` that belong to the same group, for when only one of them was named."""
