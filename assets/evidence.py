@@ -1,24 +1,49 @@
 """Assets of the evidence room: diffs, comparisons, gate verdicts and promotions, by run date."""
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import Literal
 
 import dagster as dg
+import polars as pl
 
 from assets.partitions import RUN_DATES, run_dates
-from assets.presentation import comparison_table, gate_check, verdicts_with_evidence
+from assets.presentation import (
+    comparison_table,
+    contingency_table,
+    gate_check,
+    pairs_by_kind,
+    verdicts_with_evidence,
+)
 from assets.tables import asset_key, table_metadata, table_spec
+from lake.store import Lake
+from pipelines.evidence.divergence_steps import measure_token_divergence
 from pipelines.evidence.listing import list_verdicts
+from pipelines.evidence.parted_pairs import count_divergences, list_parted_pairs
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.render import side_by_side
-from pipelines.evidence.steps import compare_runs, diff_outputs, judge_gates, most_different_pairs, promote_runs
+from pipelines.evidence.render_tokens import divergence_counts, parted_side_by_side
+from pipelines.evidence.steps import compare_runs, count_contingencies, diff_outputs, judge_gates, promote_runs
+from pipelines.evidence.telling import count_kinds, list_flips, most_different_pairs
 from resources.installation import Installation
 
-EVIDENCE_TABLES = ("gold.output_diffs", "gold.run_comparisons", "gold.gate_results", "gold.promoted_runs")
+EVIDENCE_TABLES = (
+    "gold.output_diffs",
+    "gold.contingencies",
+    "gold.token_divergences",
+    "gold.token_positions",
+    "gold.run_comparisons",
+    "gold.gate_results",
+    "gold.promoted_runs",
+)
+# What judging records beside its verdicts.
+RECORDED_TABLES = ("gold.policies",)
 EVIDENCE_KEYS = tuple(map(asset_key, EVIDENCE_TABLES))
 RECOMPUTE_TAG = "benchlake/recompute"
 SHOWN_PAIRS = 10
+NO_FLIPS = "No sample is right on one side alone."
 _BACKFILL = dg.BackfillPolicy.single_run()
+_TOKEN_INPUTS = ("silver.runs", "silver.outputs", "silver.output_tokens")
 
 
 def _mode(context: dg.AssetExecutionContext) -> Literal["changed", "all"]:
@@ -30,7 +55,14 @@ def _mode(context: dg.AssetExecutionContext) -> Literal["changed", "all"]:
     name="compared_runs",
     specs=[
         table_spec("gold.output_diffs", deps=["silver.runs", "silver.outputs"], partitions_def=RUN_DATES),
-        table_spec("gold.run_comparisons", deps=["silver.runs", "gold.output_diffs"], partitions_def=RUN_DATES),
+        table_spec("gold.contingencies", deps=["silver.runs", "silver.outputs"], partitions_def=RUN_DATES),
+        table_spec("gold.token_divergences", deps=_TOKEN_INPUTS, partitions_def=RUN_DATES),
+        table_spec("gold.token_positions", deps=_TOKEN_INPUTS, partitions_def=RUN_DATES),
+        table_spec(
+            "gold.run_comparisons",
+            deps=["silver.runs", "silver.baselines", "gold.output_diffs"],
+            partitions_def=RUN_DATES,
+        ),
     ],
     backfill_policy=_BACKFILL,
     pool="evidence",
@@ -38,7 +70,7 @@ def _mode(context: dg.AssetExecutionContext) -> Literal["changed", "all"]:
 def compared_runs(
     context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Pair the runs of each date by the policy, diff their outputs word by word, sum up each pair of runs."""
+    """Pair the runs of each date by the policy, diff outputs, count who is right, see where tokens part, sum it up."""
     lake, policy, dates = installation.lake, installation.policy, run_dates(context)
     diffs = diff_outputs(lake, policy, dates, mode=_mode(context))
     pairs = most_different_pairs(lake, dates, limit=SHOWN_PAIRS)
@@ -48,14 +80,23 @@ def compared_runs(
         metadata={
             **facts["gold.output_diffs"],
             "rows written": diffs.rows_written,
-            "most different pairs": dg.MetadataValue.md(
-                side_by_side(pairs)
-                if pairs.height
-                else "No outputs differ, or none could be compared: gold/run_comparisons says which, and why."
-            ),
+            "most different pairs": dg.MetadataValue.md(pairs_by_kind(count_kinds(lake, dates), pairs)),
         },
     )
+    counted = count_contingencies(lake, policy, dates, mode=_mode(context))
+    yield from _measure_tokens(lake, policy, dates, mode=_mode(context))
     compared = compare_runs(lake, policy, dates, mode=_mode(context))
+    yield dg.MaterializeResult(
+        asset_key=asset_key("gold.contingencies"),
+        metadata={
+            **table_metadata(lake, ["gold.contingencies"])["gold.contingencies"],
+            "rows written": counted.rows_written,
+            "right and wrong": dg.MetadataValue.md(
+                contingency_table(lake.read("gold.contingencies", where={"run_date": dates}))
+            ),
+            "flips": dg.MetadataValue.md(side_by_side(list_flips(lake, dates, limit=SHOWN_PAIRS), none=NO_FLIPS)),
+        },
+    )
     comparisons = lake.read("gold.run_comparisons", where={"run_date": dates})
     yield dg.MaterializeResult(
         asset_key=asset_key("gold.run_comparisons"),
@@ -65,6 +106,28 @@ def compared_runs(
             "comparisons": dg.MetadataValue.md(comparison_table(comparisons)),
         },
     )
+
+
+def _measure_tokens(
+    lake: Lake, policy: Policy, dates: list[dt.date], *, mode: Literal["changed", "all"]
+) -> Iterator[dg.MaterializeResult[None]]:
+    measured = measure_token_divergence(lake, policy, dates, mode=mode)
+    counts = count_divergences(lake, dates)
+    facts = table_metadata(lake, ["gold.token_divergences", "gold.token_positions"])
+    by_kind = counts.group_by("divergence_kind").agg(pl.col("pair_count").sum()).sort("divergence_kind")
+    yield dg.MaterializeResult(
+        asset_key=asset_key("gold.token_divergences"),
+        metadata={
+            **facts["gold.token_divergences"],
+            "rows written": measured.rows_written,
+            **{kind.replace("_", " "): count for kind, count in by_kind.iter_rows()},
+            "pairs by kind": dg.MetadataValue.md(divergence_counts(counts)),
+            "where they part": dg.MetadataValue.md(
+                parted_side_by_side(list_parted_pairs(lake, dates, limit=SHOWN_PAIRS))
+            ),
+        },
+    )
+    yield dg.MaterializeResult(asset_key=asset_key("gold.token_positions"), metadata=facts["gold.token_positions"])
 
 
 def judged_gates(policy: Policy) -> dg.AssetsDefinition:

@@ -94,13 +94,17 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders; folders are searched.")],
     as_json: JsonOption = False,
     source_kind: Annotated[
-        str | None, typer.Option("--format", help="benchlake, lm_eval or inspect; recognised by content when absent.")
+        str | None, typer.Option("--format", help="Name of the format (below); recognised by content when absent.")
     ] = None,
 ) -> None:
-    """Import runs from files that your tools wrote: Benchlake JSONL, lm-evaluation-harness, Inspect AI.
+    """Import runs from files that your tools wrote; folders may mix formats.
 
     The format is detected by content. Importing the same file again changes nothing. What cannot be read becomes a
     row of bronze.rejects with file, line and reason, and everything beside it lands.
+
+    Formats: asv, benchlake, chrome_trace (PyTorch profiler too), inspect, llama_cpp (server, llama-bench), lm_eval,
+    metrics_csv, mlflow (mlruns/ or mlflow.db), openai (request/response pairs, batch files), otel, promptfoo,
+    vllm_bench. What each reads: docs/formats.md.
 
     Example:  benchlake import logs/ results/samples_gsm8k.jsonl
     """

@@ -72,7 +72,7 @@ def runs(
     from pipelines.runs.listing import list_runs
     from pipelines.runs.run_query import parse_query
     from studio.rendering import emit
-    from studio.summary import readable_runs
+    from studio.summary import listed_runs
 
     given = {
         "suite": suite, "backend": backend, "model": model, "engine": engine, "tag": tag, "without_tag": without_tag,
@@ -88,7 +88,7 @@ def runs(
     if rows.is_empty() and is_for_people:
         sys.stdout.write(_nothing(query))
     elif is_for_people:
-        emit(readable_runs(rows, with_labels=True), "table")
+        emit(listed_runs(rows), "table")
     else:
         emit(rows, "json" if as_json else form)
 

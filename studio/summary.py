@@ -32,6 +32,7 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
             "comparability",
             pairs="paired_sample_count",
             differ="changed_count",
+            content="content_count",
             similarity="mean_similarity_ratio",
         ),
         title="Outputs that differ",
@@ -44,17 +45,29 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
     sys.stdout.write(
         f"{night.run_count} runs, {night.sample_count} samples, {night.differing_count} of {night.pair_count} pairs "
         f"differ, {rejects} rejects, {seconds:.0f} s.\n"
+        f"{_tokens(night.divergences)}"
         "Ask:   .venv/bin/benchlake gate\n"
         f"Look:  make ui   then open {page}\n"
     )
 
 
-def readable_runs(runs: pl.DataFrame, *, with_labels: bool = False) -> pl.DataFrame:
-    """Rows of `list_runs` with the columns that fit a terminal; with labels, also short id, date and tags."""
-    run = pl.col("run_id").str.head(8) + pl.when("is_baseline").then(pl.lit(" *")).otherwise(pl.lit(""))
-    labels = [run.alias("run"), pl.col("run_date").alias("date")] if with_labels else []
+def _tokens(divergences: pl.DataFrame) -> str:
+    """One line on where tokens part; nothing where no pair has any."""
+    if divergences.is_empty():
+        return ""
+    by_kind = divergences.group_by("divergence_kind").agg(pl.col("pair_count").sum())
+    counts = dict(by_kind.iter_rows())
+    total, open_count = sum(counts.values()), counts.get("inconclusive", 0) + counts.get("incomparable", 0)
+    near_ties, shifts = counts.get("near_tie_flip", 0), counts.get("distribution_shift", 0)
+    return (
+        f"Tokens: {total - counts.get('identical', 0)} of {total} pairs part, {near_ties} at a near tie, {shifts} by a "
+        f"shifted distribution, {open_count} open.\n"
+    )
+
+
+def readable_runs(runs: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `list_runs` with the columns that fit a terminal."""
     return runs.select(
-        *labels,
         "suite",
         "backend",
         "status",
@@ -62,7 +75,21 @@ def readable_runs(runs: pl.DataFrame, *, with_labels: bool = False) -> pl.DataFr
         failed="failed_count",
         score="mean_score",
         latency_ms="median_latency_ms",
-        **({"tags": "tags"} if with_labels and (runs["tags"] != "").any() else {}),
+    )
+
+
+def listed_runs(runs: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `list_runs` with what names them, two lines a run; a star marks a baseline."""
+    star = pl.when("is_baseline").then(pl.lit(" *")).otherwise(pl.lit(""))
+    failed = pl.when(pl.col("failed_count") > 0).then(pl.format("\n{} failed", "failed_count")).otherwise(pl.lit(""))
+    return runs.select(
+        (pl.col("run_id").str.head(8) + star + "\n" + pl.col("run_date").cast(pl.String)).alias("run"),
+        pl.format("{}\n{}", "suite", "backend").alias("suite, backend"),
+        "status",
+        (pl.col("output_count").cast(pl.String) + failed).alias("outputs"),
+        pl.col("mean_score").alias("score"),
+        pl.col("median_latency_ms").alias("latency_ms"),
+        pl.col("tags"),
     )
 
 

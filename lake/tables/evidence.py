@@ -1,21 +1,29 @@
-"""Tables of the evidence room: diffs, comparisons, gate verdicts, promotions."""
+"""Tables of the evidence room: diffs, comparisons, gate verdicts, promotions; those about tokens are `tokens.py`."""
 
 from __future__ import annotations
 
 import dataframely as dy
 
 from lake.contracts import TableContract, count, measure, vocabulary
+from lake.tables import tokens
 
 VERDICTS = ("pass", "fail", "inconclusive", "incomparable")
 GATE_FAMILIES = ("score_parity", "latency_regression", "failure_rate")
 SEVERITIES = ("block", "warn")
 COMPARABILITIES = ("comparable", "warn", "incomparable")
-CHANGE_KINDS = ("identical", "changed", "empty", "error")
+CHANGE_KINDS = ("identical", "formatting", "wording", "content", "empty", "error")
+REFERENCE_RELATIONS = ("equal", "contained", "absent")
+JSON_CHANGES = ("added", "removed", "changed")
+SLICE_KINDS = ("suite", "tag", "prompt_group")
 
 _INPUT_VERSIONS = dy.List(
     dy.Struct({"table": dy.String(), "version": dy.Int64()}),
     description="Delta versions of the tables that were read; with them the result can be reproduced.",
 )
+
+
+def _similarity(description: str) -> dy.Float64:
+    return dy.Float64(min=0, max=1, nullable=True, description=description, metadata={"unit": "ratio"})
 
 
 class OutputDiffs(dy.Schema):
@@ -30,24 +38,64 @@ class OutputDiffs(dy.Schema):
     candidate_output_digest = dy.String(nullable=True, description="SHA-256 of the candidate's output.")
     baseline_output_digest = dy.String(nullable=True, description="SHA-256 of the baseline's output.")
     change_kind = vocabulary(
-        *CHANGE_KINDS, description="How the outputs differ; error when a side has no output, empty when one is blank."
+        *CHANGE_KINDS,
+        description="How the outputs differ (docs/diffs.md): content unless the rules can tell that it is less; "
+        "error when a side has no output, empty when one side alone is blank.",
     )
-    similarity_ratio = dy.Float64(
-        min=0,
-        max=1,
-        nullable=True,
-        description="2 x kept words / words of both sides; 1 when identical.",
-        metadata={"unit": "ratio"},
-    )
+    similarity_ratio = _similarity("2 x kept words / words of both sides; 1 when identical.")
     first_difference_char = count("Character at which the outputs part, in the baseline; null when identical.")
     inserted_word_count = count("Words that only the candidate has.")
     deleted_word_count = count("Words that only the baseline has.")
+    moved_word_count = count("Words in sentences and lines that both have in another order.")
     opcodes = dy.List(
         dy.Int32(),
         nullable=True,
         description="Word edits from baseline to candidate as groups of 5: tag (1 replace, 2 delete, 3 insert), "
         "baseline start and end, candidate start and end, in diff words; null when identical.",
     )
+    json_changes = dy.List(
+        dy.Struct({"path": dy.String(), "change": vocabulary(*JSON_CHANGES, description="What happened there.")}),
+        nullable=True,
+        description="Where two JSON outputs differ, as JSON Pointers, at most 1,000; null unless both are JSON.",
+    )
+    candidate_reference_relation = vocabulary(
+        *REFERENCE_RELATIONS,
+        nullable=True,
+        description="Whether the candidate's output is or holds the reference, formatting apart; null when the outputs "
+        "are identical or there is no reference.",
+    )
+    baseline_reference_relation = vocabulary(
+        *REFERENCE_RELATIONS, nullable=True, description="The same of the baseline's output."
+    )
+    candidate_reference_similarity_ratio = _similarity("2 x words kept from the reference / words of both.")
+    baseline_reference_similarity_ratio = _similarity("The same of the baseline's output.")
+    nearer_to_reference = vocabulary(
+        "candidate",
+        "baseline",
+        "neither",
+        nullable=True,
+        description="Which output comes nearer to the reference: by relation, then by similarity.",
+    )
+
+
+class Contingencies(dy.Schema):
+    """How many answers both runs got right, only one of them, or neither."""
+
+    comparison_id = dy.String(primary_key=True, description="Comparison it belongs to.")
+    scorer = dy.String(primary_key=True, description="Scorer that says what is right.")
+    slice_kind = vocabulary(*SLICE_KINDS, primary_key=True, description="What the pairs have in common.")
+    slice_value = dy.String(primary_key=True, description="The suite, the tag, or the group that the sample ids name.")
+    run_date = dy.Date(description="UTC date of the candidate run.")
+    candidate_run_id = dy.String(description="Run that is judged.")
+    baseline_run_id = dy.String(description="Run it is judged against.")
+    right_score = measure("score", "Score from which an output is right.", nullable=False)
+    pair_count = count("Pairs that the scorer scored on both sides: the sum of the next four.", nullable=False)
+    both_right_count = count("Pairs that both got right.", nullable=False)
+    candidate_only_count = count("Pairs that only the candidate got right.", nullable=False)
+    baseline_only_count = count("Pairs that only the baseline got right.", nullable=False)
+    both_wrong_count = count("Pairs that neither got right.", nullable=False)
+    unscored_count = count("Pairs that have a score on one side alone, and are not counted.", nullable=False)
+    input_digest = dy.String(description="Digest of everything the counts were computed from.")
 
 
 class RunComparisons(dy.Schema):
@@ -65,7 +113,12 @@ class RunComparisons(dy.Schema):
     baseline_sample_count = count("Outputs of the baseline.", nullable=False)
     paired_sample_count = count("Samples and repeats that both have.", nullable=False)
     identical_count = count("Pairs with identical outputs.")
-    changed_count = count("Pairs with different outputs.")
+    changed_count = count("Pairs with different outputs, whatever their kind.")
+    formatting_count = count("Pairs that differ in formatting alone.")
+    wording_count = count("Pairs that say the same in other words.")
+    content_count = count("Pairs that differ in content, as far as anyone can tell.")
+    empty_count = count("Pairs of which one output alone is blank.")
+    error_count = count("Pairs of which a side has no output.")
     mean_similarity_ratio = measure("ratio", "Mean similarity over pairs where both sides answered.", min=0)
     input_digest = dy.String(description="Digest of everything the comparison was computed from.")
     input_versions = _INPUT_VERSIONS
@@ -114,6 +167,15 @@ class GateResults(dy.Schema):
     input_versions = _INPUT_VERSIONS
 
 
+class Policies(dy.Schema):
+    """A policy that judged: what every verdict's `policy_digest` stands for."""
+
+    policy_digest = dy.String(primary_key=True, description="Digest of what the policy says.")
+    content = dy.String(description="The policy as canonical JSON text, every default spelled out.")
+    comparison_count = count("Comparison rules in it.", nullable=False)
+    gate_count = count("Gates in it.", nullable=False)
+
+
 class PromotedRuns(dy.Schema):
     """The runs that downstream work may build on."""
 
@@ -135,6 +197,15 @@ TABLES = (
         partition_by=("run_date",),
         sort_by=("comparison_id", "sample_id", "repeat_index"),
     ),
+    *tokens.TABLES,
+    TableContract(
+        name="contingencies",
+        layer="gold",
+        grain="One row per comparison, scorer and slice.",
+        schema=Contingencies,
+        partition_by=("run_date",),
+        sort_by=("comparison_id", "scorer", "slice_kind", "slice_value"),
+    ),
     TableContract(
         name="run_comparisons",
         layer="gold",
@@ -150,6 +221,12 @@ TABLES = (
         schema=GateResults,
         partition_by=("run_date",),
         sort_by=("comparison_id", "gate"),
+    ),
+    TableContract(
+        name="policies",
+        layer="gold",
+        grain="One row per policy that judged anything.",
+        schema=Policies,
     ),
     TableContract(
         name="promoted_runs",

@@ -15,7 +15,11 @@ SPAN_STATUSES = ("ok", "error")
 class RunFiles(dy.Schema):
     """The mark that a file's rows are all in the lake."""
 
-    file_sha256 = dy.String(primary_key=True, regex="^[0-9a-f]{64}$", description="SHA-256 of the file's bytes.")
+    file_sha256 = dy.String(
+        primary_key=True,
+        regex="^[0-9a-f]{64}$",
+        description="SHA-256 of the file's bytes; of names and contents where a folder is read as one.",
+    )
     importer_version = dy.Int32(primary_key=True, min=1, description="Version of the importer that read it.")
     source_kind = dy.String(description="Format as detected, for instance benchlake, lm_eval, inspect.")
     uri = dy.String(description="Where the file was read from.")

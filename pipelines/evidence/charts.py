@@ -1,6 +1,6 @@
 """Pictures of evidence as SVG text, made once and shown wherever people look: the Dagster UI, reports, docs.
 
-Pure: rows in, SVG out. Which rows to draw is the caller's; Vega-Altair describes the chart, vl-convert draws it without a
+Pure: rows in, SVG out. Which rows to draw is the caller's; Vega-Altair describes, vl-convert draws, without a
 browser or a network.
 """
 

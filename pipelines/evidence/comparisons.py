@@ -10,12 +10,16 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.evidence.change_kinds import ChangeKind
 from pipelines.evidence.comparability import Coverage, assess, fatal_differences
 from pipelines.evidence.output_diffs import diff_pairs
 
-DIFFED_COLUMNS = ("run_id", "sample_id", "repeat_index", "prompt_digest", "output", "output_digest")
+DIFFED_COLUMNS = (
+    "run_id", "sample_id", "repeat_index", "prompt_digest", "output", "output_digest", "reference", "status", "scores",
+)  # fmt: skip
 COUNTED_COLUMNS = ("run_id", "sample_id", "repeat_index", "prompt_digest")
 
+_COUNTED_KINDS: tuple[ChangeKind, ...] = ("formatting", "wording", "content", "empty", "error")
 _OUTPUT_KEY = ["sample_id", "repeat_index"]
 _COMPARISON = ["comparison_id", "run_date", "candidate_run_id", "baseline_run_id"]
 _ASKED_ALIKE = (pl.col("candidate_prompt_digest") == pl.col("baseline_prompt_digest")).fill_null(value=True)
@@ -25,14 +29,22 @@ Runs = Mapping[str, Mapping[str, Any]]
 
 
 def diff_comparisons(plan: pl.DataFrame, runs: Runs, outputs: pl.DataFrame) -> pl.DataFrame:
-    """One row of `gold.output_diffs` per pair of outputs of the planned comparisons.
+    """One row of `gold.output_diffs` per pair of outputs of the planned comparisons, in the order of their key."""
+    pairs = comparable_pairs(plan, runs, outputs).drop("suite").sort("comparison_id", *_OUTPUT_KEY)
+    known = pairs.with_columns(reference=pl.coalesce("candidate_reference", "baseline_reference"))
+    return diff_pairs(known.drop("candidate_reference", "baseline_reference"))
 
-    Runs that did not do the same task, and pairs that were not asked the same, have no diff: it would be a number
-    about nothing.
+
+def comparable_pairs(plan: pl.DataFrame, runs: Runs, outputs: pl.DataFrame) -> pl.DataFrame:
+    """The pairs that may be compared, with the suite, of the planned comparisons whose runs did the same task.
+
+    A pair that was not asked the same prompt is left out: what differs would be a number about nothing. `outputs` has
+    a `prompt_digest`, which the result has no longer.
     """
     pairs = pair_outputs(plan.filter(~_is_fatal(plan, runs)), outputs).filter(_ASKED_ALIKE)
-    diffs = diff_pairs(pairs.drop("candidate_prompt_digest", "baseline_prompt_digest"))
-    return diffs.sort("comparison_id", *_OUTPUT_KEY)
+    return pairs.drop("candidate_prompt_digest", "baseline_prompt_digest").join(
+        plan.select("comparison_id", "suite"), on="comparison_id"
+    )
 
 
 def pair_outputs(plan: pl.DataFrame, outputs: pl.DataFrame) -> pl.DataFrame:
@@ -69,6 +81,7 @@ def sum_up(plan: pl.DataFrame, runs: Runs, outputs: pl.DataFrame, diffs: pl.Data
     differences = diffs.group_by("comparison_id").agg(
         identical_count=(pl.col("change_kind") == "identical").sum().cast(pl.Int64),
         changed_count=(pl.col("change_kind") != "identical").sum().cast(pl.Int64),
+        **{f"{kind}_count": (pl.col("change_kind") == kind).sum().cast(pl.Int64) for kind in _COUNTED_KINDS},
         # Sorted, because a sum of floats depends on its order and rows come in the order of files.
         mean_similarity_ratio=pl.col("similarity_ratio").sort().mean(),
     )
@@ -78,7 +91,9 @@ def sum_up(plan: pl.DataFrame, runs: Runs, outputs: pl.DataFrame, diffs: pl.Data
         return summary
     is_comparable = pl.col("comparability") != "incomparable"
     return summary.join(differences, on="comparison_id", how="left").with_columns(
-        pl.when(is_comparable).then(pl.col("identical_count", "changed_count").fill_null(0)),
+        pl.when(is_comparable).then(
+            pl.col("identical_count", "changed_count", *(f"{kind}_count" for kind in _COUNTED_KINDS)).fill_null(0)
+        ),
         pl.when(is_comparable).then("mean_similarity_ratio").alias("mean_similarity_ratio"),
     )
 

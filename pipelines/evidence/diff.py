@@ -1,12 +1,14 @@
-"""Word-level differences between two texts: words, opcodes, edit scripts, and how to apply them.
+"""Differences between two texts by word, by line or by character: units, opcodes, edit scripts, and applying them.
 
-What belongs here: the pure diff of one pair of texts, or of many token lists at once. Frames of pairs are
-`output_diffs.py`, making a diff readable is `cleanup.py` and `render.py`.
+What belongs here: the pure diff of one pair of texts, or of many lists of units at once. Frames of pairs are
+`output_diffs.py`, what kind of change it is `change_kinds.py`, making a diff readable `cleanup.py` and `segments.py`.
 
-A diff word is a run of word characters, a run of white space, or one other character, so joining the words gives the
-text back. The diff is a longest common subsequence of words (Indel distance, by rapidfuzz), stored as groups of five
-integers: tag (1 replace, 2 delete, 3 insert), start and end in the baseline's words, start and end in the
-candidate's. What lies between two groups is kept, which makes the form canonical: two groups never touch.
+A diff word is a run of word characters, a run of white space, or one other character; a line ends with its line feed;
+a character is what a reader takes for one, accents and joined signs included. Joining the units gives the text back.
+The diff is a longest common subsequence of units (Indel distance, by rapidfuzz), as groups of five integers: tag (1
+replace, 2 delete, 3 insert), start and end in the baseline's units, start and end in the candidate's. What lies between
+two groups is kept, which makes the form canonical: two groups never touch. The diff the other way round is the same
+with the sides exchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from rapidfuzz.distance import Indel, Prefix
@@ -23,8 +25,10 @@ from rapidfuzz.distance import Indel, Prefix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Part of every comparison's input digest: raise it when the same texts would give other opcodes.
-DIFF_VERSION = 1
+# Part of every comparison's input digest: raise it when the same texts would give other opcodes or another kind.
+DIFF_VERSION = 2
+
+Granularity = Literal["word", "line", "character"]
 
 REPLACE, DELETE, INSERT = 1, 2, 3
 OPCODE_WIDTH = 5
@@ -36,6 +40,7 @@ MAX_CELLS = 1 << 30
 _KEPT, _EDITED = "K", "E"
 
 _WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+_LINES = re.compile(r"[^\n]*\n|[^\n]+")
 
 split_words = _WORDS.findall
 """The diff words of a text, `list[str]`; `"".join(split_words(text)) == text`."""
@@ -89,7 +94,7 @@ def diff_words(baseline: str, candidate: str) -> WordDiff:
     )
 
 
-def diff_word_lists(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> DiffArrays:
+def diff_word_lists(pairs: Iterable[tuple[list[str], list[str]]]) -> DiffArrays:
     """The diffs of (baseline words, candidate words) pairs.
 
     Only the marks of kept words are taken pair by pair; the opcodes are derived from all of them at once, because
@@ -99,27 +104,44 @@ def diff_word_lists(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> Dif
     return _opcodes_of([baseline for baseline, _ in marks], [candidate for _, candidate in marks])
 
 
+def split_units(text: str, granularity: Granularity) -> list[str]:
+    """The units of a text, which joined give it back."""
+    if granularity == "word":
+        return split_words(text)
+    if granularity == "line":
+        return _LINES.findall(text)
+    import regex
+
+    return list(text) if text.isascii() and "\r" not in text else regex.findall(r"\X", text)
+
+
+def diff_units(baseline: str, candidate: str, granularity: Granularity) -> tuple[int, ...]:
+    """The opcodes of two texts in the units that are asked for."""
+    units = split_units(baseline, granularity), split_units(candidate, granularity)
+    return tuple(diff_word_lists([units]).opcodes.tolist())
+
+
 def first_difference(baseline: str, candidate: str) -> int | None:
     """Index of the first character that differs; the length of the shorter text if it begins the longer one."""
     return None if baseline == candidate else Prefix.similarity(baseline, candidate)
 
 
-def apply_opcodes(opcodes: Sequence[int], baseline: str, candidate: str) -> str:
-    """Rebuild the candidate from the baseline's kept words and the candidate's words at the edits alone."""
-    return apply_edits(edit_script(opcodes, candidate), baseline)
+def apply_opcodes(opcodes: Sequence[int], baseline: str, candidate: str, *, granularity: Granularity = "word") -> str:
+    """Rebuild the candidate from the baseline's kept units and the candidate's units at the edits alone."""
+    return apply_edits(edit_script(opcodes, candidate, granularity=granularity), baseline, granularity=granularity)
 
 
-def edit_script(opcodes: Sequence[int], candidate: str) -> tuple[Edit, ...]:
-    """The edits with the words they bring along, so that they can be applied without the candidate."""
-    words = split_words(candidate)
+def edit_script(opcodes: Sequence[int], candidate: str, *, granularity: Granularity = "word") -> tuple[Edit, ...]:
+    """The edits with the units they bring along, so that they can be applied without the candidate."""
+    words = split_units(candidate, granularity)
     return tuple(
         Edit(b_start, b_end, tuple(words[c_start:c_end])) for _, b_start, b_end, c_start, c_end in groups(opcodes)
     )
 
 
-def apply_edits(edits: Iterable[Edit], baseline: str) -> str:
+def apply_edits(edits: Iterable[Edit], baseline: str, *, granularity: Granularity = "word") -> str:
     """`apply_edits(edit_script(diff_words(a, b).opcodes, b), a) == b`."""
-    words = split_words(baseline)
+    words = split_units(baseline, granularity)
     result: list[str] = []
     position = 0
     for edit in edits:
@@ -136,12 +158,16 @@ def groups(opcodes: Sequence[int]) -> list[tuple[int, int, int, int, int]]:
     return list(zip(*steps, strict=True))
 
 
-def _kept_marks(baseline_words: Sequence[str], candidate_words: Sequence[str]) -> tuple[str, str]:
+def _kept_marks(baseline_words: list[str], candidate_words: list[str]) -> tuple[str, str]:
     """For each side one character a word: kept or edited. The n-th kept words of both sides are the same word.
 
     Editing a text of nothing but K with one of nothing but E leaves K where a word was kept; rapidfuzz does that
-    without an object per edit.
+    without an object per edit. Of several longest subsequences it finds one that depends on the order of the sides,
+    so they are put in order: what is told of a pair must not depend on which run is the candidate.
     """
+    if candidate_words < baseline_words:
+        candidate_marks, baseline_marks = _kept_marks(candidate_words, baseline_words)
+        return baseline_marks, candidate_marks
     size, candidate_size = len(baseline_words), len(candidate_words)
     if size * candidate_size > MAX_CELLS:
         return _marks_of_blocks(_coarse_blocks(baseline_words, candidate_words), size, candidate_size)

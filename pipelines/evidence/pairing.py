@@ -13,12 +13,15 @@ from typing import Any
 import polars as pl
 
 from lake.identity import derived_id, json_digest
+from pipelines.evidence.contingencies import CONTINGENCY_VERSION
 from pipelines.evidence.designations import Designation, designated_run_id
 from pipelines.evidence.diff import DIFF_VERSION
 from pipelines.evidence.policy import ComparisonRule, Policy, RunFilter
+from pipelines.evidence.token_divergence import DIVERGENCE_VERSION
 
 # Part of every comparison's input digest: raise it when pairing or comparability would decide otherwise.
 COMPARISON_VERSION = 1
+EVIDENCE_VERSIONS = (DIFF_VERSION, CONTINGENCY_VERSION, DIVERGENCE_VERSION, COMPARISON_VERSION)
 
 RUN_COLUMNS = (
     "run_id", "run_date", "content_digest", "suite", "backend", "model", "engine", "engine_version", "source_kind",
@@ -133,5 +136,5 @@ def _planned(rule: ComparisonRule, candidate: Run, baseline: Run) -> dict[str, o
         "candidate_run_id": ids[0],
         "baseline_run_id": ids[1],
         "baseline_run_date": baseline["run_date"],
-        "input_digest": json_digest([DIFF_VERSION, COMPARISON_VERSION, rule.name, *ids, *digests]),
+        "input_digest": json_digest([*EVIDENCE_VERSIONS, rule.name, *ids, *digests]),
     }

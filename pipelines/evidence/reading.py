@@ -18,11 +18,15 @@ from pipelines.evidence.slices import dates_slice
 __all__ = [
     "BASELINES",
     "COMPARISONS",
+    "CONTINGENCIES",
     "DIFFS",
+    "DIVERGENCES",
     "GATES",
     "OUTPUTS",
+    "POSITIONS",
     "PROMOTED",
     "RUNS",
+    "TOKENS",
     "differing_rows",
     "read_all_designations",
     "read_plan",
@@ -32,6 +36,8 @@ __all__ = [
 
 RUNS, OUTPUTS, BASELINES = "silver.runs", "silver.outputs", "silver.baselines"
 DIFFS, COMPARISONS, GATES = "gold.output_diffs", "gold.run_comparisons", "gold.gate_results"
+CONTINGENCIES = "gold.contingencies"
+TOKENS, DIVERGENCES, POSITIONS = "silver.output_tokens", "gold.token_divergences", "gold.token_positions"
 
 _ASSESSED_COLUMNS = ("status", "fingerprint", "expected_sample_count")
 

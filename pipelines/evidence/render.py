@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
-from pipelines.evidence.cleanup import drop_short_equalities
-from pipelines.evidence.diff import diff_words, groups, split_words
+from pipelines.evidence.json_diff import describe, diff_json, parse_container
+from pipelines.evidence.segments import Segment, around_edits, readable_segments
 
-# Kept words shown on each side of an edit, and characters shown of a side in all.
-CONTEXT_WORDS = 12
+# Characters shown of a side in all.
 CELL_CHARACTERS = 1_200
 # Below this an answer was rewritten rather than edited, and marking every word helps nobody.
 REWRITTEN_BELOW = 0.3
+# Changes of a JSON pair that are listed, and characters shown of a value.
+JSON_CHANGES_SHOWN = 12
+VALUE_CHARACTERS = 80
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 # A break inside these keeps a renderer from turning text into a link.
@@ -29,6 +31,7 @@ _LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
 _WORD_JOINER = "\u2060"
 # Without one beside it, a mark next to punctuation is not a mark in CommonMark; too thin to be taken for a space.
 _HAIR_SPACE = "\u200a"
+_MOVED = "\u21c5"
 _VISIBLE = {"\n": "\u23ce ", "\t": "\u21e5 ", "\r": "\u240d", " ": " "}
 # Emoji are joined by these, and several scripts need them.
 _JOINERS = "\u200c\u200d"
@@ -44,57 +47,66 @@ def escape_markdown(text: str) -> str:
     return _PUNCTUATION.sub(r"\\\1", _LINKS.sub(_WORD_JOINER, "".join(map(_visible, text))))
 
 
-def side_by_side(pairs: pl.DataFrame) -> str:
+def side_by_side(pairs: pl.DataFrame, *, none: str = "No outputs differ.") -> str:
     """A Markdown section per row: which outputs, how similar, and both beside each other with the edits marked.
 
-    `pairs` has the columns of `steps.most_different_pairs`. Removed words are struck through, added ones bold.
+    `pairs` has the columns of `telling.most_different_pairs`. Removed words are struck through, added ones bold, and
+    passages that moved are in italics behind an arrow. Of JSON the changed paths are listed too. Rows of
+    `telling.list_flips` say who gained or lost.
     """
     if pairs.is_empty():
-        return "No outputs differ."
+        return none
     return "\n\n".join(_section(row) for row in pairs.iter_rows(named=True))
 
 
-class Segment(NamedTuple):
-    """A stretch of both texts: the same on both sides, or an edit."""
-
-    baseline: str
-    candidate: str
-    is_edit: bool
-
-
-def readable_segments(baseline: str, candidate: str) -> list[Segment]:
-    """Both texts cut into kept stretches and edits, cleaned up for reading."""
-    baseline_words, candidate_words = split_words(baseline), split_words(candidate)
-    opcodes = drop_short_equalities(diff_words(baseline, candidate).opcodes, baseline_words, candidate_words)
-    segments: list[Segment] = []
-    position = 0
-    for _, b_start, b_end, c_start, c_end in groups(opcodes):
-        segments.append(_same(baseline_words[position:b_start]))
-        segments.append(Segment("".join(baseline_words[b_start:b_end]), "".join(candidate_words[c_start:c_end]), True))
-        position = b_end
-    segments.append(_same(baseline_words[position:]))
-    return [segment for segment in segments if segment.baseline or segment.candidate]
-
-
-def _section(row: dict[str, object]) -> str:
-    baseline, candidate = str(row["baseline_output"] or ""), str(row["candidate_output"] or "")
-    similarity = row["similarity_ratio"]
-    assert isinstance(similarity, float)
-    is_rewritten = similarity < REWRITTEN_BELOW
-    segments = [Segment(baseline, candidate, False)] if is_rewritten else readable_segments(baseline, candidate)
-    repeat = f", repeat {row['repeat_index']}" if row["repeat_index"] else ""
-    verdict = "rewritten" if is_rewritten else "edited"
-    heads = [escape_markdown(f"{side}: {row[f'{side}_backend']}") for side in ("baseline", "candidate")]
-    sample, suite = escape_markdown(str(row["sample_id"])), escape_markdown(str(row["suite"]))
+def _section(row: Mapping[str, Any]) -> str:
+    texts = [row["baseline_output"], row["candidate_output"]]
+    baseline, candidate = (text or "" for text in texts)
+    is_rewritten = (row["similarity_ratio"] or 0.0) < REWRITTEN_BELOW
+    segments = [Segment(baseline, candidate, "kept")] if is_rewritten else readable_segments(baseline, candidate)
+    heads = [escape_markdown(head_of(row, side)) for side in ("baseline", "candidate")]
+    cells = [
+        "(no output)" if text is None else _cell(segments, side=side)
+        for side, text in zip(("baseline", "candidate"), texts, strict=True)
+    ]
     return "\n".join(
         [
-            f"**{sample}**{repeat} in {suite}: {verdict}, similarity {similarity:.2f}",
+            _headline(row, is_rewritten=is_rewritten),
             "",
             f"| {heads[0]} | {heads[1]} |",
             "|---|---|",
-            f"| {_cell(segments, side='baseline')} | {_cell(segments, side='candidate')} |",
+            f"| {cells[0]} | {cells[1]} |",
+            *_json_lines(baseline, candidate),
         ]
     )
+
+
+def head_of(row: Mapping[str, Any], side: str) -> str:
+    """What stands above one side of a pair."""
+    return row.get(f"{side}_head") or f"{side}: {row[f'{side}_backend']}"
+
+
+def _headline(row: Mapping[str, Any], *, is_rewritten: bool) -> str:
+    sample, suite = escape_markdown(str(row["sample_id"])), escape_markdown(str(row["suite"]))
+    repeat = f", repeat {row['repeat_index']}" if row["repeat_index"] else ""
+    facts = [row["change_kind"] or "not diffed"]
+    if row["similarity_ratio"] is not None:
+        facts += [*(["rewritten"] if is_rewritten else []), f"similarity {row['similarity_ratio']:.2f}"]
+    for flip in row.get("flips") or ([row] if row.get("flip") else []):
+        scores = f"{flip['baseline_score']:.4g} to {flip['candidate_score']:.4g}"
+        facts.append(f"**{flip['flip']}** by {escape_markdown(flip['scorer'])}, {scores}")
+    return f"**{sample}**{repeat} in {suite}: {', '.join(facts)}"
+
+
+def _json_lines(baseline: str, candidate: str) -> list[str]:
+    """What differs between two JSON outputs, path by path; nothing where one is no JSON."""
+    values = parse_container(baseline), parse_container(candidate)
+    if None in values:
+        return []
+    changes = diff_json(*values)
+    lines = [f"- {escape_markdown(describe(change, limit=VALUE_CHARACTERS))}" for change in changes]
+    more = len(lines) - JSON_CHANGES_SHOWN
+    return ["", *lines[:JSON_CHANGES_SHOWN], *([f"- and {more} more"] if more > 0 else [])]
 
 
 def _cell(segments: Sequence[Segment], *, side: str) -> str:
@@ -103,27 +115,23 @@ def _cell(segments: Sequence[Segment], *, side: str) -> str:
     left = CELL_CHARACTERS
     for place, segment in enumerate(segments):
         text = segment.baseline if side == "baseline" else segment.candidate
+        if not text:
+            continue
         if not segment.is_edit and len(segments) > 1:
-            text = _around_edits(text, is_first=place == 0, is_last=place == len(segments) - 1)
+            text = around_edits(text, is_first=place == 0, is_last=place == len(segments) - 1)
         shown = text[:left]
         left -= len(shown)
-        parts.append(
-            _marked(shown, mark="~~" if side == "baseline" else "**") if segment.is_edit else escape_markdown(shown)
-        )
+        parts.append(_shown(shown, segment, mark="~~" if side == "baseline" else "**"))
         if len(shown) < len(text):
             parts.append(f" \u2026 ({len(text) - len(shown)} more characters here)")
             break
     return "".join(parts).strip() or "(empty)"
 
 
-def _around_edits(text: str, *, is_first: bool, is_last: bool) -> str:
-    """A kept stretch without its middle: context after the edit before it and before the edit after it."""
-    words = split_words(text)
-    head = 0 if is_first else CONTEXT_WORDS
-    tail = 0 if is_last else CONTEXT_WORDS
-    if len(words) <= head + tail + 2:
-        return text
-    return "".join([*words[:head], " \u2026 ", *words[len(words) - tail :]])
+def _shown(text: str, segment: Segment, *, mark: str) -> str:
+    if segment.kind == "moved":
+        return f"{_MOVED}{_marked(text, mark='_')}"
+    return _marked(text, mark=mark) if segment.is_edit else escape_markdown(text)
 
 
 def _marked(text: str, *, mark: str) -> str:
@@ -136,11 +144,6 @@ def _marked(text: str, *, mark: str) -> str:
     start = text.index(core)
     before, after = escape_markdown(text[:start]), escape_markdown(text[start + len(core) :])
     return f"{before}{_HAIR_SPACE}{mark}{escape_markdown(core).strip()}{mark}{_HAIR_SPACE}{after}"
-
-
-def _same(words: Sequence[str]) -> Segment:
-    text = "".join(words)
-    return Segment(text, text, False)
 
 
 def _visible(character: str) -> str:

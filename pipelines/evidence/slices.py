@@ -1,4 +1,4 @@
-"""How much is read and written at once: slices of dates and runs, and comparisons in chunks of bounded size."""
+"""How much is read and written at once: slices of dates and runs, comparisons and samples in chunks of bounded size."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import polars as pl
 
+from lake.predicates import KeyRange
+
 # Comparisons and pairs of outputs that one commit covers: longer lists of ids plan slower than they read, and the
-# texts of so many pairs take some hundred megabytes.
+# texts and edits of so many pairs of long answers take some hundred megabytes.
 CHUNK_COMPARISONS = 200
-CHUNK_PAIRS = 50_000
+CHUNK_PAIRS = 20_000
 # A run that does not say how many samples to expect.
 _UNKNOWN_PAIRS = 1_000
 
@@ -42,6 +44,18 @@ def comparison_chunks(comparisons: pl.DataFrame, runs: Mapping[str, Mapping[str,
         pairs += size
     if start < ordered.height:
         yield ordered[start:]
+
+
+def is_large(run: Mapping[str, Any]) -> bool:
+    """Whether a run may have more outputs than one chunk should hold; one that does not say how many may."""
+    count = run.get("expected_sample_count")
+    return count is None or int(count) > CHUNK_PAIRS
+
+
+def sample_ranges(sample_ids: pl.Series) -> list[KeyRange]:
+    """Ranges of about `CHUNK_PAIRS` outputs that together hold every sample id there can be, listed or not."""
+    cuts = sample_ids.sort().gather_every(CHUNK_PAIRS, CHUNK_PAIRS).unique(maintain_order=True).to_list()
+    return [KeyRange(start=start, stop=stop) for start, stop in zip([None, *cuts], [*cuts, None], strict=True)]
 
 
 def _pair_counts(comparisons: pl.DataFrame, runs: Mapping[str, Mapping[str, Any]]) -> list[int]:

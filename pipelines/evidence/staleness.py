@@ -1,7 +1,8 @@
 """Which run dates have evidence that is missing, outdated or orphaned, found by following the change feed of runs.
 
-The cursor of consumer `evidence:<policy digest>[:<digest of designated baselines>]` on `silver.runs` says up to which
-version all evidence is known to stand. It moves only over what was looked at, so a killed night is found again.
+The cursor of consumer `evidence:<versions of the rules>:<policy digest>[:<digest of designated baselines>]` on
+`silver.runs` says up to which version all evidence is known to stand. It moves only over what was looked at, so a
+killed night is found again; and a release that computes something new finds what older ones left.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ import polars as pl
 from lake.errors import UserError
 from lake.store import Lake
 from pipelines.evidence.designations import designations_digest
+from pipelines.evidence.gates import GATE_VERSION
+from pipelines.evidence.pairing import EVIDENCE_VERSIONS
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.reading import (
     COMPARISONS,
+    CONTINGENCIES,
     DIFFS,
+    DIVERGENCES,
     GATES,
     PROMOTED,
     RUNS,
@@ -100,14 +105,16 @@ def _dates_out_of_step(lake: Lake, policy: Policy, dates: Sequence[dt.date], *, 
     plan, _ = read_plan(lake, policy, dates, version=version)
     mark = ["comparison_id", "run_date", "input_digest"]
     marks = lake.read(COMPARISONS, columns=mark, where=where)
-    diffed = lake.read(DIFFS, columns=mark[:2], where=where).unique()
+    told = pl.concat(
+        lake.read(table, columns=mark[:2], where=where).unique() for table in (DIFFS, CONTINGENCIES, DIVERGENCES)
+    )
     verdicts = lake.read(GATES, columns=[*mark, "gate"], where=where)
     promoted = lake.read(PROMOTED, where=where)
     promotable, _ = read_promotable(lake, policy, dates)
     differences = [
         differing_rows(plan.select(mark), marks),
         # A comparison may well have no diffs, but diffs without a comparison are orphans.
-        diffed.join(plan, on=mark[:2], how="anti"),
+        told.join(plan, on=mark[:2], how="anti"),
         differing_rows(expected_verdicts(plan, policy), verdicts),
         differing_rows(promotable.select("run_id", "policy_digest", "run_date"), promoted),
     ]
@@ -125,7 +132,8 @@ def _move_cursor(lake: Lake, policy: Policy, version: int) -> None:
 
 
 def _consumer(lake: Lake, policy: Policy) -> str:
-    """Policy and designations together decide what is compared; with either changed, everything is looked at again."""
+    """What decides on the evidence besides the runs; with any of it changed, everything is looked at again."""
     designations = read_all_designations(lake, policy)
     suffix = f":{designations_digest(designations)[:16]}" if designations else ""
-    return f"{_CONSUMER}{policy.digest}{suffix}"
+    versions = ".".join(map(str, (*EVIDENCE_VERSIONS, GATE_VERSION)))
+    return f"{_CONSUMER}{versions}:{policy.digest}{suffix}"

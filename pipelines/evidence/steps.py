@@ -1,27 +1,30 @@
 """Steps of the evidence room: read from the lake, call pure functions, write, say what was done.
 
 What belongs here: the order of reading and writing, and nothing else. Assets, the command line and benchmarks call
-`diff_outputs`, `compare_runs`, `judge_gates` and `promote_runs` in this order for some run dates. Which dates need it
-is `staleness.py`.
+`diff_outputs`, `count_contingencies`, `measure_token_divergence`, `compare_runs`, `judge_gates` and `promote_runs` in
+this order for some run dates. Which dates need it is `staleness.py`, how rows are put in place `rewriting.py`.
 
 Each step computes what has no standing result of the same input digest (or everything, in mode "all") and removes
-results whose comparison is planned no more. `gold.output_diffs` is written first and the row of `gold.run_comparisons`
-is the mark that its diffs are complete, so a step that was killed is simply run again. Outputs are read for the runs
-at hand alone; of earlier runs only the rows of `silver.runs` are looked at.
+results whose comparison is planned no more. The row of `gold.run_comparisons` is written after all else that is told
+of a comparison's outputs, and is the mark that it is complete, so a step that was killed is simply run again. Outputs
+are read for the runs at hand alone; of earlier runs only the rows of `silver.runs` are looked at.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import polars as pl
 
-from lake.store import Lake, WriteResult
+from lake.predicates import Slice
+from lake.store import Lake
 from lake.tables import contract_of
 from pipelines.evidence.comparisons import COUNTED_COLUMNS, DIFFED_COLUMNS, diff_comparisons, sum_up
+from pipelines.evidence.contingency_steps import count_contingencies
+from pipelines.evidence.divergence_steps import measure_token_divergence
+from pipelines.evidence.parted_pairs import count_divergences
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.reading import (
     COMPARISONS,
@@ -35,50 +38,43 @@ from pipelines.evidence.reading import (
     read_promotable,
     read_runs,
 )
-from pipelines.evidence.slices import comparison_chunks, dates_slice, runs_slice
+from pipelines.evidence.rewriting import EvidenceResult, Mode, comparisons_slice, rewrite, unmarked
+from pipelines.evidence.slices import dates_slice, runs_slice
 from pipelines.evidence.staleness import settle, stale_run_dates
-from pipelines.evidence.verdicts import JUDGED_COLUMNS, expected_verdicts, judge_comparisons
+from pipelines.evidence.telling import most_different_pairs
+from pipelines.evidence.verdicts import JUDGED_COLUMNS, POLICIES, expected_verdicts, judge_comparisons, policy_row
 
 __all__ = [
     "EvidenceResult",
     "Mode",
     "NightSummary",
     "compare_runs",
+    "count_contingencies",
     "diff_outputs",
     "judge_gates",
     "judge_what_is_new",
+    "measure_token_divergence",
     "most_different_pairs",
     "night_summary",
     "promote_runs",
     "stale_run_dates",
 ]
 
-Mode = Literal["changed", "all"]
 Versions = list[dict[str, object]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvidenceResult:
-    """What a step did: comparisons (runs, for promotion) computed, left as they were, and removed; rows; version."""
-
-    table: str
-    version: int
-    computed_count: int
-    skipped_count: int
-    removed_count: int
-    rows_read: int
-    rows_written: int
-    rows_rejected: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class NightSummary:
-    """What the evidence of some run dates says, for the last lines of a night. `gates` are `gold.gate_results` rows."""
+    """What the evidence of some run dates says, for the last lines of a night. `gates` are `gold.gate_results` rows.
+
+    `divergences` are counts as `parted_pairs.count_divergences` gives them.
+    """
 
     run_count: int
     sample_count: int
     pair_count: int
     differing_count: int
+    divergences: pl.DataFrame
     gates: pl.DataFrame
 
 
@@ -88,13 +84,23 @@ def diff_outputs(lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, mo
     plan, runs = read_plan(lake, policy, run_dates, version=versions[RUNS])
     where = dates_slice(run_dates)
     standing = lake.read(DIFFS, columns=["comparison_id", "run_date"], where=where).unique()
-    todo = _unmarked(lake, plan, run_dates, mode=mode)
+    todo = unmarked(lake, plan, run_dates, mode=mode)
 
-    def compute(chunk: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-        outputs = lake.read(OUTPUTS, columns=DIFFED_COLUMNS, where=runs_slice(chunk), at=versions[OUTPUTS])
+    def compute(chunk: pl.DataFrame, part: Slice) -> tuple[pl.DataFrame, int]:
+        where = {**runs_slice(chunk), **part}
+        outputs = lake.read(OUTPUTS, columns=DIFFED_COLUMNS, where=where, at=versions[OUTPUTS])
         return diff_comparisons(chunk, runs, outputs), outputs.height
 
-    return _rewrite(lake, DIFFS, todo=todo, standing=standing, planned=plan, runs=runs, compute=compute)
+    return rewrite(
+        lake,
+        DIFFS,
+        todo=todo,
+        standing=standing,
+        planned=plan,
+        runs=runs,
+        compute=compute,
+        outputs_version=versions[OUTPUTS],
+    )
 
 
 def compare_runs(lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, mode: Mode = "changed") -> EvidenceResult:
@@ -102,24 +108,28 @@ def compare_runs(lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, mo
     versions = lake.versions([RUNS, OUTPUTS, DIFFS])
     plan, runs = read_plan(lake, policy, run_dates, version=versions[RUNS])
     standing = lake.read(COMPARISONS, columns=["comparison_id", "run_date"], where=dates_slice(run_dates))
-    todo = _unmarked(lake, plan, run_dates, mode=mode)
+    todo = unmarked(lake, plan, run_dates, mode=mode)
 
-    def compute(chunk: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    def compute(chunk: pl.DataFrame, _: Slice) -> tuple[pl.DataFrame, int]:
         outputs = lake.read(OUTPUTS, columns=COUNTED_COLUMNS, where=runs_slice(chunk), at=versions[OUTPUTS])
         diffs = lake.read(
             DIFFS,
             columns=["comparison_id", "change_kind", "similarity_ratio"],
-            where=_comparisons_slice(chunk),
+            where=comparisons_slice(chunk),
             at=versions[DIFFS],
         )
         rows = sum_up(chunk, runs, outputs, diffs)
         return rows.with_columns(input_versions=_literal(_listed(versions))), outputs.height + diffs.height
 
-    return _rewrite(lake, COMPARISONS, todo=todo, standing=standing, planned=plan, runs=runs, compute=compute)
+    return rewrite(lake, COMPARISONS, todo=todo, standing=standing, planned=plan, runs=runs, compute=compute)
 
 
 def judge_gates(lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, mode: Mode = "changed") -> EvidenceResult:
-    """Judge every standing comparison of these run dates by the policy's gates into `gold.gate_results`."""
+    """Judge every standing comparison of these run dates by the policy's gates into `gold.gate_results`.
+
+    The policy itself goes into `gold.policies` first, so that no verdict names a policy that nobody can read.
+    """
+    lake.upsert(POLICIES, policy_row(policy))
     versions = lake.versions([RUNS, OUTPUTS, COMPARISONS])
     where = dates_slice(run_dates)
     comparisons = lake.read(COMPARISONS, where=where, at=versions[COMPARISONS])
@@ -132,12 +142,12 @@ def judge_gates(lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, mod
         baseline_run_date=pl.Series([runs[run_id]["run_date"] for run_id in todo["baseline_run_id"]], dtype=pl.Date)
     )
 
-    def compute(chunk: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    def compute(chunk: pl.DataFrame, _: Slice) -> tuple[pl.DataFrame, int]:
         outputs = lake.read(OUTPUTS, columns=JUDGED_COLUMNS, where=runs_slice(chunk), at=versions[OUTPUTS])
         return judge_comparisons(chunk, policy, runs, outputs, versions=_listed(versions)), outputs.height
 
     judged = expected.select("comparison_id", "run_date").unique()
-    return _rewrite(lake, GATES, todo=todo, standing=standing, planned=judged, runs=runs, compute=compute)
+    return rewrite(lake, GATES, todo=todo, standing=standing, planned=judged, runs=runs, compute=compute)
 
 
 def promote_runs(lake: Lake, policy: Policy, run_dates: Sequence[dt.date]) -> EvidenceResult:
@@ -168,38 +178,12 @@ def judge_what_is_new(lake: Lake, policy: Policy) -> list[dt.date]:
     dates = stale_run_dates(lake, policy)
     if dates:
         diff_outputs(lake, policy, dates)
+        count_contingencies(lake, policy, dates)
+        measure_token_divergence(lake, policy, dates)
         compare_runs(lake, policy, dates)
         judge_gates(lake, policy, dates)
         promote_runs(lake, policy, dates)
     return dates
-
-
-def most_different_pairs(lake: Lake, run_dates: Sequence[dt.date], *, limit: int = 10) -> pl.DataFrame:
-    """The pairs of these dates with the least in common, most different first, with both texts, for `side_by_side`.
-
-    Columns: comparison_id, suite, sample_id, repeat_index, similarity_ratio, candidate_run_id, baseline_run_id,
-    candidate_backend, baseline_backend, candidate_output, baseline_output.
-    """
-    keys = ["comparison_id", "sample_id", "repeat_index"]
-    columns = [*keys, "candidate_run_id", "baseline_run_id", "change_kind", "similarity_ratio"]
-    diffs = lake.read(DIFFS, columns=columns, where=dates_slice(run_dates))
-    differing = diffs.filter(pl.col("change_kind").is_in(["changed", "empty"])).drop("change_kind")
-    pairs = differing.sort("similarity_ratio", *keys).head(limit)
-    ids = sorted({*pairs["candidate_run_id"], *pairs["baseline_run_id"]})
-    runs = lake.read(RUNS, columns=["run_id", "run_date", "suite", "backend"], where={"run_id": ids})
-    outputs = lake.read(
-        OUTPUTS,
-        columns=["run_id", "sample_id", "repeat_index", "output"],
-        where={"run_date": runs["run_date"].unique().to_list(), "run_id": ids},
-    )
-    for side in ("candidate", "baseline"):
-        named = runs.select(pl.col("run_id").alias(f"{side}_run_id"), pl.col("backend").alias(f"{side}_backend"))
-        texts = outputs.rename({"run_id": f"{side}_run_id", "output": f"{side}_output"})
-        pairs = pairs.join(named, on=f"{side}_run_id", how="left", maintain_order="left").join(
-            texts, on=[f"{side}_run_id", "sample_id", "repeat_index"], how="left", maintain_order="left"
-        )
-    suites = runs.select(pl.col("run_id").alias("candidate_run_id"), "suite")
-    return pairs.join(suites, on="candidate_run_id", how="left", maintain_order="left")
 
 
 def night_summary(lake: Lake, run_dates: Sequence[dt.date], policy: Policy) -> NightSummary:
@@ -212,61 +196,9 @@ def night_summary(lake: Lake, run_dates: Sequence[dt.date], policy: Policy) -> N
         sample_count=lake.read(OUTPUTS, columns=["run_id"], where=where).height,
         pair_count=int(comparisons["paired_sample_count"].sum()),
         differing_count=int(comparisons["changed_count"].sum()),
+        divergences=count_divergences(lake, run_dates),
         gates=gates.sort("run_date", "gate", "comparison_id"),
     )
-
-
-def _unmarked(lake: Lake, plan: pl.DataFrame, run_dates: Sequence[dt.date], *, mode: Mode) -> pl.DataFrame:
-    """Planned comparisons without a row of `gold.run_comparisons` that was computed from the same inputs."""
-    if mode == "all":
-        return plan
-    mark = ["comparison_id", "run_date", "input_digest"]
-    marks = lake.read(COMPARISONS, columns=mark, where=dates_slice(run_dates))
-    return plan.join(marks, on=mark, how="anti")
-
-
-def _rewrite(
-    lake: Lake,
-    table: str,
-    *,
-    todo: pl.DataFrame,
-    standing: pl.DataFrame,
-    planned: pl.DataFrame,
-    runs: Mapping[str, Mapping[str, Any]],
-    compute: Callable[[pl.DataFrame], tuple[pl.DataFrame, int]],
-) -> EvidenceResult:
-    """Put the computed rows of `todo` in place and take away what stands for comparisons that are not `planned`.
-
-    Works through chunks of bounded size, each one commit, so that a range of years fits in memory and a kill loses
-    one chunk.
-    """
-    keys = ["comparison_id", "run_date"]
-    gone = standing.select(keys).unique().join(planned, on=keys, how="anti")
-    results: list[WriteResult] = []
-    rows_read = 0
-    for chunk in comparison_chunks(todo, runs):
-        rows, count = compute(chunk)
-        results.append(lake.replace(table, rows, where=_comparisons_slice(chunk)))
-        rows_read += count
-    for chunk in comparison_chunks(gone, {}):
-        results.append(lake.replace(table, contract_of(table).empty(), where=_comparisons_slice(chunk)))  # noqa: PERF401  # a commit each
-    return EvidenceResult(
-        table=table,
-        version=results[-1].version if results else lake.version(table),
-        computed_count=todo.height,
-        skipped_count=planned.join(todo, on=keys, how="anti").height,
-        removed_count=gone.height,
-        rows_read=rows_read,
-        rows_written=sum(result.rows_written for result in results),
-        rows_rejected=sum(result.rows_rejected for result in results),
-    )
-
-
-def _comparisons_slice(chunk: pl.DataFrame) -> dict[str, list[Any]]:
-    return {
-        "run_date": chunk["run_date"].unique().sort().to_list(),
-        "comparison_id": chunk["comparison_id"].unique().sort().to_list(),
-    }
 
 
 def _listed(versions: Mapping[str, int]) -> Versions:

@@ -15,6 +15,7 @@ from lake.tables import contract_of
 from pipelines.evidence.comparability import timing_differences
 from pipelines.evidence.gates import GATE_VERSION, Judgement, judge_together, lay_side_by_side
 from pipelines.evidence.policy import Gate, Policy
+from pipelines.runs.records import canonical_json
 
 JUDGED_COLUMNS = (
     "run_id",
@@ -27,6 +28,7 @@ JUDGED_COLUMNS = (
     "tags",
 )
 
+POLICIES = "gold.policies"
 _IDENTITY = ("comparison_id", "run_date", "suite", "candidate_run_id", "baseline_run_id")
 _EXPECTED = {
     "comparison_id": pl.String(),
@@ -83,6 +85,19 @@ def judge_comparisons(
             for gate, judgement in zip(gates, judged, strict=True)
         )
     return pl.DataFrame(rows, schema=contract_of("gold.gate_results").dtypes)
+
+
+def policy_row(policy: Policy) -> pl.DataFrame:
+    """The row of `gold.policies` for a policy."""
+    return pl.DataFrame(
+        {
+            "policy_digest": [policy.digest],
+            "content": [canonical_json(policy.model_dump(mode="json"))],
+            "comparison_count": [len(policy.comparisons)],
+            "gate_count": [len(policy.gates)],
+        },
+        schema=contract_of(POLICIES).dtypes,
+    )
 
 
 def _why_not(gate: Gate, comparison: Mapping[str, Any], timing: Sequence[str]) -> Sequence[str]:

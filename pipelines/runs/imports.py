@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from lake.validation import Reject, reject_rows
+from pipelines.runs.bundles import bound_kind
 from pipelines.runs.importers import IMPORTERS, REGISTRY_VERSION, SourceGroup, detect_importer, importer_of
 from pipelines.runs.importers.frames import STEP, ImportBatch
 from pipelines.runs.redaction import redact_text
@@ -107,8 +108,12 @@ def find_candidates(paths: Iterable[str | Path], *, root: str | Path | None) -> 
                 continue
             yield from (Candidate(found, inside) for found in walk_files(path))
         else:
-            inside = fixed or path.resolve().parent
-            yield from (Candidate(found, inside) for found in (path, *_companions(path)))
+            yield Candidate(path, fixed or path.resolve().parent)
+            # Each in its own folder: a link among them must not lead out, and a part may lie beside the part named.
+            beside = ((found, fixed or found.parent.resolve()) for found in _companions(path))
+            yield from (
+                Candidate(found, inside) for found, inside in beside if found.parent.resolve().is_relative_to(inside)
+            )
 
 
 def identify_files(candidates: Iterable[Candidate | Refusal], *, limits: Limits) -> Iterator[SourceFile | Refusal]:
@@ -141,21 +146,22 @@ def plan_import(
         kind = (
             _named_kind(file, source_kind, limits)
             if source_kind is not None
-            else _claimed_kind(file) or _marked_kind(marks.get(file.sha256, ())) or _detected_kind(file, limits)
+            else bound_kind(file) or _marked_kind(marks.get(file.sha256, ())) or _detected_kind(file, limits)
         )
         if isinstance(kind, Refusal):
             plan.refusals.append(kind)
         elif kind == UNKNOWN_KIND:
             plan.unchanged_files += 1
         else:
-            grouped.setdefault((kind, importer_of(kind).group_key(file)), []).append(file)
+            key = file.sha256 if file.parts else importer_of(kind).group_key(file)
+            grouped.setdefault((kind, key), []).append(file)
     known: set[tuple[str, ...]] = set()
     for (kind, _), members in grouped.items():
         group = SourceGroup(
             source_kind=kind, importer_version=importer_of(kind).version, files=tuple(_distinct(members))
         )
         if _is_marked(group, marks) or (kind, *_digests(group)) in known:
-            plan.unchanged_files += len(members)
+            plan.unchanged_files += sum(file.file_count for file in members)
             continue
         known.add((kind, *_digests(group)))
         plan.unchanged_files += len(members) - len(group.files)
@@ -239,11 +245,6 @@ def _companions(path: Path) -> list[Path]:
     return sorted(found for found in beside if found.is_file() and not is_skipped(found.name))
 
 
-def _claimed_kind(file: SourceFile) -> str | None:
-    """The format of which the file is a part, by the folder it lies in."""
-    return next((kind for kind, importer in IMPORTERS.items() if importer.claims(file.path) == "part"), None)
-
-
 def _marked_kind(marks: Sequence[Mark]) -> str | None:
     """The format of a file by its mark, which spares opening it; only if that importer is still the same."""
     for mark in marks:
@@ -261,34 +262,40 @@ def _named_kind(file: SourceFile, source_kind: str, limits: Limits) -> str | Ref
         importer = detect_importer(read_head(file, limits=limits))
     except (SourceError, OSError):
         return source_kind
-    if importer is None or importer.source_kind == source_kind:
+    claims = {kind: other.claims(file.path) for kind, other in IMPORTERS.items()} if importer is None else {}
+    if "attachment" in claims.values():
+        return UNKNOWN_KIND
+    owner = importer.source_kind if importer else next((kind for kind, claim in claims.items() if claim), source_kind)
+    if owner == source_kind:
         return source_kind
     # Without the file there is no mark, which would keep the right importer from it later.
-    return Refusal(
-        file.uri,
-        "format",
-        f"{file.path} is {importer.source_kind} by its content, not {source_kind}; leave the format out.",
-    )
+    reason = "content" if importer else "folder"
+    message = f"{file.path} is {owner} by its {reason}, not {source_kind}; leave the format out."
+    return Refusal(file.uri, "format", message)
 
 
 def _detected_kind(file: SourceFile, limits: Limits) -> str | Refusal:
     try:
         importer = detect_importer(read_head(file, limits=limits))
     except SourceError as error:
-        return Refusal(file.uri, error.rule, f"{file.path}: {error}", file)
+        return UNKNOWN_KIND if _is_attachment(file) else Refusal(file.uri, error.rule, f"{file.path}: {error}", file)
     except OSError as error:
         return Refusal(file.uri, "readable", f"{file.path} cannot be read: {error.strerror}.")
-    if importer is None and any(other.claims(file.path) == "attachment" for other in IMPORTERS.values()):
+    if importer is None and _is_attachment(file):
         return UNKNOWN_KIND
     if importer is None:
-        known = ", ".join(sorted(IMPORTERS))
         return Refusal(
             file.uri,
             "format",
-            f"{file.path} is none of the formats {known}. If it is one of them, name it with --format.",
+            f"{file.path} is of no format that is known here (docs/formats.md). If it is, name it with --format.",
             file,
         )
     return importer.source_kind
+
+
+def _is_attachment(file: SourceFile) -> bool:
+    """Whether the file only lies in a format's folder, and may be anything."""
+    return any(importer.claims(file.path) == "attachment" for importer in IMPORTERS.values())
 
 
 def _distinct(files: Sequence[SourceFile]) -> list[SourceFile]:

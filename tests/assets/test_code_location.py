@@ -133,6 +133,7 @@ def test_a_night_leaves_rows_and_checks_and_a_second_one_asks_nothing_again(nigh
     assert lake.row_count("silver.runs") == 2
     assert lake.row_count("silver.outputs") == 24
     assert lake.row_count("gold.output_diffs") == 12
+    assert lake.row_count("gold.contingencies") > 0
     assert 0 < lake.read("gold.run_comparisons")["changed_count"][0] < 12
     assert set(lake.read("gold.gate_results")["gate"]) == {gate.name for gate in installation.policy.gates}
     checks = {

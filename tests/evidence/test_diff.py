@@ -11,10 +11,12 @@ from pipelines.evidence.diff import (
     REPLACE,
     apply_edits,
     apply_opcodes,
+    diff_units,
     diff_word_lists,
     diff_words,
     edit_script,
     groups,
+    split_units,
     split_words,
 )
 from tests.oracles.lcs import longest_common_subsequence
@@ -43,6 +45,40 @@ def test_applying_the_diff_gives_the_candidate(baseline, candidate):
     opcodes = diff_words(baseline, candidate).opcodes
     assert apply_opcodes(opcodes, baseline, candidate) == candidate
     assert apply_edits(edit_script(opcodes, candidate), baseline) == candidate
+
+
+@given(TEXT, TEXT, st.sampled_from(["word", "line", "character"]))
+@law
+def test_applying_the_diff_gives_the_candidate_at_every_granularity(baseline, candidate, granularity):
+    assert "".join(split_units(baseline, granularity)) == baseline
+    opcodes = diff_units(baseline, candidate, granularity)
+    assert apply_opcodes(opcodes, baseline, candidate, granularity=granularity) == candidate
+    script = edit_script(opcodes, candidate, granularity=granularity)
+    assert apply_edits(script, baseline, granularity=granularity) == candidate
+    assert diff_units(baseline, baseline, granularity) == ()
+
+
+def test_lines_end_with_their_line_feed_and_characters_are_whole():
+    assert split_units("a\n\nb\r\nc", "line") == ["a\n", "\n", "b\r\n", "c"]
+    # e with an accent of its own, a family of two joined by a zero-width joiner, a flag, and a Windows line end.
+    whole = ["e\u0301", "\U0001f469\u200d\U0001f467", "\U0001f1eb\U0001f1f7", "\r\n"]
+    assert split_units("".join(whole), "character") == whole
+
+
+def test_the_granularities_by_hand():
+    # line 1 of 3 is replaced; of its characters the fourth
+    assert diff_units("one\nland\nthree\n", "one\nlane\nthree\n", "line") == (REPLACE, 1, 2, 1, 2)
+    assert diff_units("land", "lane", "character") == (REPLACE, 3, 4, 3, 4)
+
+
+@given(TEXT, TEXT, st.integers(0, 60))
+@law
+def test_the_other_way_round_it_is_the_same_diff(left, right, limit):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diff, "MAX_CELLS", limit)
+        there, back = groups(diff_words(left, right).opcodes), groups(diff_words(right, left).opcodes)
+    opposite = {REPLACE: REPLACE, DELETE: INSERT, INSERT: DELETE}
+    assert [(opposite[tag], c_start, c_end, b_start, b_end) for tag, b_start, b_end, c_start, c_end in back] == there
 
 
 @given(TEXT)

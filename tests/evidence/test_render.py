@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from pipelines.evidence.render import CELL_CHARACTERS, escape_markdown, readable_segments, side_by_side
+from pipelines.evidence.render import CELL_CHARACTERS, escape_markdown, side_by_side
 
 HOSTILE = [
     "| a | b |\n|---|---|",
@@ -31,6 +31,7 @@ def pair(baseline: str, candidate: str, *, similarity: float = 0.9, **changes) -
         "suite": "capitals",
         "sample_id": "s1",
         "repeat_index": 0,
+        "change_kind": "content",
         "similarity_ratio": similarity,
         "candidate_run_id": "x",
         "baseline_run_id": "y",
@@ -168,10 +169,29 @@ def test_no_pairs_say_so():
     assert side_by_side(pair("a", "b").clear()) == "No outputs differ."
 
 
-@given(st.text(alphabet="ab \n"), st.text(alphabet="ab \n"))
-@settings(deadline=None, max_examples=100)
-def test_segments_joined_are_both_texts(baseline, candidate):
-    segments = readable_segments(baseline, candidate)
-    assert "".join(segment.baseline for segment in segments) == baseline
-    assert "".join(segment.candidate for segment in segments) == candidate
-    assert all(segment.baseline == segment.candidate for segment in segments if not segment.is_edit)
+def test_a_passage_that_moved_is_in_italics_behind_an_arrow():
+    boil, salt = "First we boil the water in a pot.", "Then we add the salt and pasta."
+    last = "Finally we drain all of it in a sieve and serve it."
+    shown = side_by_side(pair(f"{boil} {salt} {last}", f"{salt} {boil} {last}"))
+    escaped = salt.replace(".", "\\.")
+    assert shown.count(f"\u21c5\u200a_{escaped}_\u200a") == 2
+    assert "~~" not in shown
+
+
+def test_json_is_told_path_by_path():
+    shown = side_by_side(pair('{"city": "Paris", "n": 1, "old": 0}', '{"n": 1.0, "city": "Lyon", "new": [1]}'))
+    assert shown.split("\n\n")[-1].replace("\\", "").splitlines() == [
+        '- /city changed: "Paris" \u2192 "Lyon"',
+        "- /old removed: 0",
+        "- /new added: [1]",
+    ]
+
+
+def test_a_flip_says_who_lost_and_an_absent_output_says_so():
+    flip = {"flip": "lost", "scorer": "exact_match", "baseline_score": 1.0, "candidate_score": 0.0}
+    shown = side_by_side(pair("Paris", "Lyon", similarity=0.0, **flip))
+    assert shown.splitlines()[0] == (
+        "**s1** in capitals: content, rewritten, similarity 0.00, **lost** by exact\\_match, 1 to 0"
+    )
+    missing = pair("Paris", "", change_kind="error", similarity_ratio=None, candidate_output=None)
+    assert side_by_side(missing).splitlines()[-1] == "| Paris | (no output) |"

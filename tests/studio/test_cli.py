@@ -158,3 +158,13 @@ def test_a_night_that_cannot_start_says_why_before_anything_else(benchlake, tmp_
     (tmp_path / "benchlake.toml").write_text(f"[nightly]\n{line}\n")
     result = benchlake("nightly")
     assert (result.returncode, hint in result.stderr, result.stdout) == (3, True, ""), result.stderr
+
+
+def test_import_names_every_format_in_its_help() -> None:
+    from typer.testing import CliRunner
+
+    from pipelines.runs.importers import IMPORTERS
+    from studio.cli import app
+
+    told = CliRunner().invoke(app, ["import", "--help"], terminal_width=200).stdout
+    assert [kind for kind in IMPORTERS if kind not in told] == []
