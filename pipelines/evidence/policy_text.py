@@ -52,8 +52,8 @@ def _gate_sentences(gate: Gate) -> Iterator[str]:
     else:
         yield f"The share of outputs{of} that fail or time out must not be more than {margin} above the baseline's."
     yield (
-        f"It passes when the whole {gate.confidence:.0%} interval is inside, fails when all of it is beyond and that is "
-        "more than chance brings among so many gates, and is inconclusive otherwise or with fewer than "
+        f"It passes when the whole {gate.confidence:.0%} interval is inside, fails when all of it is beyond and that "
+        "is more than chance brings among so many gates, and is inconclusive otherwise or with fewer than "
         f"{gate.minimum_n} samples."
     )
     yield "A failure blocks promotion." if gate.severity == "block" else "A failure warns and blocks nothing."
