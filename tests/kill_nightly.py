@@ -46,6 +46,8 @@ COMPARED = {
     "silver.outputs": None,
     "silver.output_tokens": None,
     "gold.output_diffs": None,
+    "gold.token_divergences": None,
+    "gold.token_positions": None,
     "gold.run_comparisons": None,
     "gold.gate_results": ("comparison_id", "gate", "family", "severity", "sample_count"),
 }
@@ -119,6 +121,8 @@ def broken_rules(lake: Lake) -> list[str]:
         ("silver.output_tokens", "silver.runs", "run_id"),
         ("bronze.raw_records", "bronze.run_files", "file_sha256"),
         ("gold.output_diffs", "gold.run_comparisons", "comparison_id"),
+        ("gold.token_divergences", "gold.run_comparisons", "comparison_id"),
+        ("gold.token_positions", "gold.token_divergences", "comparison_id"),
         ("gold.gate_results", "gold.run_comparisons", "comparison_id"),
     ):
         orphans = lake.read(child, columns=[column]).join(lake.read(parent, columns=[column]), on=column, how="anti")

@@ -29,13 +29,14 @@ def loaded_after(code: str) -> set[str]:
 @pytest.mark.parametrize(
     ("code", "forbidden"),
     [
+        ("import benchlake", (*HEAVY, "dagster", "polars", "duckdb", "deltalake", "pydantic", "pyarrow")),
         ("import studio.cli", (*HEAVY, "dagster", "polars", "duckdb", "deltalake", "rich", "pyarrow")),
         ("import lake.store, lake.query, lake.maintenance", (*HEAVY, "dagster")),
         ("import resources.installation, resources.contract_checks", (*HEAVY, "dagster")),
         ("import pipelines.runs.steps, pipelines.evidence.steps", (*HEAVY, "dagster")),
         ("import assets.definitions", HEAVY),
     ],
-    ids=["command line", "lake", "resources", "pipelines", "code location"],
+    ids=["python face", "command line", "lake", "resources", "pipelines", "code location"],
 )
 def test_import_is_light(code: str, forbidden: tuple[str, ...]) -> None:
     assert loaded_after(code) & set(forbidden) == set()

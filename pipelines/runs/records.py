@@ -60,7 +60,11 @@ def parse_json(raw: bytes) -> tuple[Any, list[Fault]]:
 
 def parse_object(raw: bytes) -> tuple[JsonObject, list[Fault]]:
     """`parse_json` for a record that must be an object."""
-    value, faults = parse_json(raw)
+    faults: list[Fault] = []
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        value, faults = _parse_tolerantly(raw)
     if not isinstance(value, dict):
         raise RecordError("object", f"A record must be a JSON object, this is {_kind(value)}.")
     return value, faults
@@ -99,10 +103,9 @@ def _mend(value: object, path: str, faults: list[Fault]) -> object:
     if isinstance(value, list):
         return [_mend(item, f"{path}[{index}]", faults) for index, item in enumerate(value)]
     if isinstance(value, dict):
-        return {
-            _SURROGATES.sub("\ufffd", key): _mend(item, f"{path}.{key}" if path else key, faults)
-            for key, item in value.items()
-        }
+        # The path too, which is told when something in the value cannot be used.
+        members = ((_SURROGATES.sub("\ufffd", key), item) for key, item in value.items())
+        return {key: _mend(item, f"{path}.{key}" if path else key, faults) for key, item in members}
     return value
 
 
@@ -163,6 +166,17 @@ def as_count(value: object, field: str, faults: list[Fault], *, maximum: int = _
     number = int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= maximum:
         faults.append(_fault(field, "count", f"must be a whole number from 0 to {maximum}", value))
+        return None
+    return number
+
+
+def as_whole(value: object, field: str, faults: list[Fault]) -> int | None:
+    """A whole number of 64 bits, of either sign, also written as a float."""
+    if value is None:
+        return None
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not -_INT64_MAX <= number <= _INT64_MAX:
+        faults.append(_fault(field, "whole", "must be a whole number of 64 bits", value))
         return None
     return number
 

@@ -1,26 +1,30 @@
-"""The lines of Benchlake's own run file, as its writer makes them (docs/formats.md).
+"""The lines of Benchlake's own run file, as the suite runner makes them (docs/formats/benchlake.md).
 
-Here: objects to JSON lines, nothing else. When they are written is `suite_runs.py`, reading them into tables is
-`importers/benchlake.py`.
+Here: objects to JSON lines, nothing else. What a line may hold is `run_format.py`, when lines are written is
+`suite_runs.py` and `run_writer.py`, reading them into tables is `importers/benchlake.py`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import orjson
 
+from lake.errors import UserError
 from lake.identity import json_digest
 from pipelines.runs.backends import BackendIdentity, Completion, OutputToken
+from pipelines.runs.run_format import SCHEMA_VERSION
 from pipelines.runs.suites import Sample, Suite
 
-SCHEMA_VERSION = 1
-
 Line = Mapping[str, Any]
+
+# A run id is a file name here.
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +121,20 @@ def output_line(asked: Asked) -> Line:
     }
 
 
-def end_line(*, status: Literal["success", "error"], ended_at: dt.datetime, error_message: str | None = None) -> Line:
+def end_line(
+    *, status: Literal["success", "error", "cancelled"], ended_at: dt.datetime, error_message: str | None = None
+) -> Line:
     """The last line; a file without it is of a run that is still going on or was killed."""
     return {"type": "end", "status": status, "ended_at": instant(ended_at), "error_message": error_message}
+
+
+def check_run_id(run_id: str) -> None:
+    """Raises `UserError` if `run_id` cannot name a file that is imported."""
+    if not _RUN_ID.fullmatch(run_id) or ".partial" in run_id:
+        raise UserError(
+            f"The run id {run_id!r} cannot be a file name; use letters, digits, dots, - and _, at most 128, "
+            "without '.partial'."
+        )
 
 
 def encode_line(line: Line) -> bytes:

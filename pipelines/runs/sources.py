@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from pipelines.runs.live_files import is_being_written
 from pipelines.runs.records import JsonObject, RecordError, parse_object
 
 Packing = Literal["plain", "gzip", "zip"]
@@ -56,13 +57,17 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """A file as it was when it was hashed; `path` is resolved and lies inside `root`."""
+    """A file as it was when it was hashed; `path` is resolved and lies inside `root`.
+
+    A folder that a format reads as one is a file too, with those in it as `parts` (see `bundles.py`).
+    """
 
     path: Path
     root: Path
     sha256: str
     size_bytes: int
     modified_ns: int
+    parts: tuple[SourceFile, ...] = ()
 
     @property
     def uri(self) -> str:
@@ -74,8 +79,15 @@ class SourceFile:
         """When the file was last written: the best guess for a run that does not say when it started."""
         return dt.datetime.fromtimestamp(self.modified_ns // 1_000_000_000, tz=dt.UTC)
 
+    @property
+    def file_count(self) -> int:
+        """How many files on disk it stands for."""
+        return len(self.parts) or 1
+
     def is_unchanged(self) -> bool:
         """Whether the file still is the one that was hashed, as far as its size and time tell."""
+        if self.parts:
+            return all(part.is_unchanged() for part in self.parts)
         try:
             now = self.path.stat()
         except OSError:
@@ -124,10 +136,11 @@ def resolve_inside(path: Path, root: Path) -> Path:
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """Files below `folder` in stable order; hidden and `*.partial*` names are somebody's work in progress."""
+    """Files below `folder` in stable order, without work in progress: hidden and `*.partial*` names, live run files."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(files) if not is_skipped(name))
+        paths = (Path(parent, name) for name in sorted(files) if not is_skipped(name))
+        yield from (path for path in paths if not is_being_written(path))
 
 
 def is_skipped(name: str) -> bool:
@@ -217,7 +230,7 @@ class _LineCutter:
 
     def __init__(self, line_bytes: int) -> None:
         self._line_bytes = line_bytes
-        self._rest = b""
+        self._rest = bytearray()
         self._index = 0
         self._is_skipping = False
 
@@ -229,17 +242,20 @@ class _LineCutter:
                 return
             yield self._block([None])
             self._is_skipping = False
-        whole = (self._rest + piece).split(b"\n")
-        self._rest = whole.pop()
-        if whole:
+        first, *others = piece.split(b"\n")
+        # A bytearray grows in place; a line of many pieces would else be copied with each of them.
+        self._rest += first
+        if others:
+            whole = [bytes(self._rest), *others[:-1]]
+            self._rest = bytearray(others[-1])
             yield self._block([line if len(line) <= self._line_bytes else None for line in whole])
         if len(self._rest) > self._line_bytes:
-            self._rest, self._is_skipping = b"", True
+            self._rest, self._is_skipping = bytearray(), True
 
     def end(self) -> Iterator[LineBlock]:
         """The last line, if the text does not end with a newline."""
         if self._rest or self._is_skipping:
-            yield self._block([None if self._is_skipping else self._rest], is_cut=True)
+            yield self._block([None if self._is_skipping else bytes(self._rest)], is_cut=True)
 
     def _block(self, lines: list[bytes | None], *, is_cut: bool = False) -> LineBlock:
         if self._index == 0 and lines[0] is not None:
@@ -268,6 +284,13 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
             if mode != "mode=ro":
                 raise
             continue
+        except UnicodeDecodeError:
+            # What SQLite says of a broken schema quotes from it, and is not always text.
+            database.close()
+            raise sqlite3.DatabaseError("its schema is broken and not even text") from None
+        except sqlite3.Error:
+            database.close()
+            raise
         with closing(database):
             yield database
         return
@@ -279,7 +302,7 @@ def _table_names(path: Path) -> frozenset[str]:
             return frozenset(
                 name for (name,) in database.execute("select name from sqlite_master where type = 'table'")
             )
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return frozenset()
 
 

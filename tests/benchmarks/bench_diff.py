@@ -2,8 +2,9 @@
 
 Peers on the same tokens of real answers by two models: `rapidfuzz.distance.Indel.opcodes`, which finds the same edits
 but leaves them in its own objects, and `difflib.SequenceMatcher` without its lossy junk heuristic. Targets: at most
-1.5x the time of the first, at least 50x the speed of the second. The whole step from texts to table columns is timed
-too, against the least that any diff of words must do: split both texts and call rapidfuzz.
+1.5x the time of the first, at least 50x the speed of the second. The whole step from texts to table columns, which
+also tells the kind of change, JSON and what moved, is timed too, against the least that any diff of words must do:
+split both texts and call rapidfuzz.
 """
 
 from __future__ import annotations

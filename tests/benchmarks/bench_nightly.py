@@ -16,7 +16,15 @@ from pathlib import Path
 
 from lake.store import Lake
 from pipelines.evidence.policy import load_policy
-from pipelines.evidence.steps import compare_runs, diff_outputs, judge_gates, promote_runs, stale_run_dates
+from pipelines.evidence.steps import (
+    compare_runs,
+    count_contingencies,
+    diff_outputs,
+    judge_gates,
+    measure_token_divergence,
+    promote_runs,
+    stale_run_dates,
+)
 from pipelines.runs.steps import import_paths
 from resources.config import DEFAULTS
 from resources.contract_checks import check_contract
@@ -26,7 +34,8 @@ REPEATS = 7
 LAST = dt.datetime(2026, 11, 20, 2, tzinfo=dt.UTC)
 CHECKED = (
     "bronze.run_files", "bronze.raw_records", "bronze.rejects", "silver.runs", "silver.outputs", "silver.output_tokens",
-    "silver.run_metrics", "gold.output_diffs", "gold.run_comparisons", "gold.gate_results", "gold.promoted_runs",
+    "silver.run_metrics", "gold.output_diffs", "gold.contingencies", "gold.token_divergences", "gold.token_positions",
+    "gold.run_comparisons", "gold.gate_results", "gold.promoted_runs",
 )  # fmt: skip
 
 
@@ -76,7 +85,7 @@ def night(lake: Lake, landing: Path, now: dt.datetime) -> None:
     policy = load_policy(DEFAULTS / "gates.yaml")
     import_paths(lake, [landing], root=landing, now=now)
     dates = stale_run_dates(lake, policy, since=-1)
-    for step in (diff_outputs, compare_runs, judge_gates, promote_runs):
+    for step in (diff_outputs, count_contingencies, measure_token_divergence, compare_runs, judge_gates, promote_runs):
         step(lake, policy, dates)
     for table in CHECKED:
         check_contract(lake, table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import dataframely as dy
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from lake.contracts import TableContract
 from lake.errors import UserError
-from lake.predicates import polars_predicate, sql_literal, sql_predicate
+from lake.predicates import KeyRange, polars_predicate, sql_literal, sql_predicate
 from lake.store import Lake
 from tests.lake.rows import METRICS, metric_keys, metrics, values_of
 
@@ -125,3 +126,29 @@ def test_predicates_of_every_type() -> None:
     assert frame.filter(~polars_predicate({"number": [1, 3]}))["number"].to_list() == [2, None]
     with pytest.raises(UserError, match="2026-11-20T12:00:00"):
         sql_literal(dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC))
+
+
+def test_ranges_cover_a_column_without_gap_or_overlap() -> None:
+    frame = pl.DataFrame({"text": ["", "a", "b", "b'c", "\u00e9", "\U0001f600", None]})
+    ranges = [KeyRange(stop="b"), KeyRange(start="b", stop="\u00e9"), KeyRange(start="\u00e9")]
+    parts = [frame.filter(polars_predicate({"text": part}))["text"].to_list() for part in ranges]
+    assert parts == [["", "a"], ["b", "b'c"], ["\u00e9", "\U0001f600"]]
+    assert frame.filter(polars_predicate({"text": KeyRange()})).height == 6
+    assert sql_predicate({"text": ranges[1], "number": KeyRange(stop=3)}, alias="t") == (
+        "t.text >= 'b' AND t.text < '\u00e9' AND t.number < 3"
+    )
+    assert sql_predicate({"text": KeyRange()}) == "text IS NOT NULL"
+
+
+def test_a_table_is_read_and_replaced_by_ranges_of_hostile_keys(lake_anywhere: Lake) -> None:
+    lake = lake_anywhere
+    lake.upsert(METRICS, metrics(dict.fromkeys(HOSTILE, 1.0)))
+    ordered = sorted(HOSTILE)
+    ends = [None, ordered[5], ordered[12], None]
+    for start, stop in pairwise(ends):
+        part = KeyRange(start=start, stop=stop)
+        keys = [key for key in ordered if (start is None or key >= start) and (stop is None or key < stop)]
+        assert sorted(lake.read(METRICS, columns=["run_id"], where={"run_id": part})["run_id"]) == keys
+        lake.replace(METRICS, metrics(dict.fromkeys(keys[1:], 2.0)), where={"run_id": part})
+    gone = {ordered[0], ordered[5], ordered[12]}
+    assert values_of(lake) == {key: 2.0 for key in HOSTILE if key not in gone}

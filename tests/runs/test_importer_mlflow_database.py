@@ -73,7 +73,9 @@ def test_hostile_cells_are_refused_one_by_one(tmp_path: Path, monkeypatch: pytes
 
 def test_pages_that_point_in_circles_do_not_keep_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table's root is made the top of six layers of pages, each 400 times the next: 400^6 rows."""
-    monkeypatch.setattr(mlflow_tables, "_LEAST_STEPS", 200_000)
+    monkeypatch.setattr(mlflow_tables, "_LEAST_STEPS", 20_000)
+    monkeypatch.setattr(mlflow_tables, "_STEPS_PER_CALL", 10_000)
+    monkeypatch.setattr(mlflow_tables, "_STEPS_PER_BYTE", 1)
     content = run_database([run_record(index) for index in range(3)])
     tables = read_bytes(tmp_path, "m.db", _with_endless_table(content, "metrics"))
     assert tables["silver.runs"].height == 3
@@ -99,6 +101,15 @@ def _with_endless_table(content: bytes, table: str) -> bytes:
     pages.append(bytearray(leaf))
     struct.pack_into(">I", pages[0], 28, len(pages))
     return b"".join(pages)
+
+
+def test_a_schema_that_is_not_even_text_is_refused(tmp_path: Path) -> None:
+    """What SQLite says of it quotes from it."""
+    content = run_database([run_record(0)]).replace(b"CREATE TABLE runs", b"CREATE \xff\xff\xff\xff\xff runs")
+    tables = read_bytes(tmp_path, "m.db", content, kind="mlflow")
+    assert rules(tables) == ["database"]
+    head = read_head(identify(tmp_path / "m.db", root=tmp_path.resolve(), limits=Limits()), limits=Limits())
+    assert head.tables == frozenset()
 
 
 def test_views_and_other_databases_are_nobodys(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from pipelines.runs.importers.chrome_trace_events import PlacedFault, read_block
 from pipelines.runs.importers.chrome_trace_pairs import PairedSpans
 from pipelines.runs.importers.chrome_trace_runs import TraceRun
 from pipelines.runs.importers.frames import BatchBuilder, ImportBatch
-from pipelines.runs.importers.guides.chrome_trace import GUIDE
 from pipelines.runs.importers.protocol import FileImporter
 from pipelines.runs.json_blocks import Block, collection_paused, split_blocks
 from pipelines.runs.json_parts import JsonCursor, Part, key_text
@@ -43,6 +42,8 @@ class ChromeTraceImporter(FileImporter):
     @property
     def guide(self) -> FormatGuide:
         """What the docs say about the format."""
+        from pipelines.runs.importers.guides.chrome_trace import GUIDE
+
         return GUIDE
 
     def detects(self, head: FileHead) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.runs.json_parts import Part, split_object
+from pipelines.runs.json_parts import Part, ScannedPieces, split_object
 from pipelines.runs.records import JsonObject, RecordError, parse_json, parse_object
-from pipelines.runs.redaction import redact, redact_lines
+from pipelines.runs.redaction import redact, redact_suspects
+from pipelines.runs.scanning import scan_ahead
 from pipelines.runs.sources import Limits, SourceError, SourceFile, read_pieces
 
 if TYPE_CHECKING:
@@ -26,15 +27,15 @@ _SAMPLES = "samples/"
 # Kept as received; summaries repeat what the samples say.
 _KEPT = frozenset({_HEADER, _START, "reductions.json"})
 _CONFIG_UPDATES = "_journal/config_updates/"
-# Records are searched for secrets together, so many bytes at a time that what they say still lies in the cache.
-_BLOCK_BYTES = 1 << 18
+# Records are searched for secrets together, so many bytes at a time.
+_BLOCK_BYTES = 1 << 20
 
 
 class LogRecord(NamedTuple):
     """A sample, or a member of the zip that is kept beside them; without secrets.
 
     `raw` is None, with `rule` and `message`, for what cannot be read. `value` is what the record says where that is
-    known already. `where` is what it is called in a message, `place` its number in the file.
+    known already. `place` is its number in the file. `is_clean` tells that it needs no second look for secrets.
     """
 
     place: int
@@ -43,6 +44,7 @@ class LogRecord(NamedTuple):
     value: Any = None
     rule: str = ""
     message: str = ""
+    is_clean: bool = False
 
     @property
     def where(self) -> str:
@@ -114,8 +116,23 @@ class JsonLog:
 
     def samples(self) -> Iterator[LogRecord]:
         """The samples in order. Raises `SourceError` where the file breaks off, after what came before."""
-        for block in _in_blocks(self._sample_records()):
-            yield from block
+        doubtful: list[LogRecord] = []
+        size = 0
+        try:
+            for record in self._sample_records():
+                if not record.is_clean:
+                    # Without what it says: that of many records would not stay in the processor's cache.
+                    doubtful.append(record._replace(value=None))
+                    size += len(record.raw or b"")
+                if record.is_clean or size >= _BLOCK_BYTES:
+                    yield from _redacted(doubtful)
+                    doubtful, size = [], 0
+                if record.is_clean:
+                    yield record
+        except SourceError:
+            yield from _redacted(doubtful)
+            raise
+        yield from _redacted(doubtful)
 
     def header_alone(self) -> JsonObject:
         """The header by a pass of its own, for a log whose samples come before it."""
@@ -141,7 +158,7 @@ class JsonLog:
                 message = f"Sample {place} is longer than {self.limits.member_bytes:,} bytes and was left out."
                 yield LogRecord(place, "", None, None, "member_bytes", message)
             else:
-                yield LogRecord(place, "", part.raw, part.value)
+                yield LogRecord(place, "", part.raw, part.value, is_clean=part.is_clean)
 
     def _add_member(self, part: Part) -> None:
         if part.raw is None:
@@ -189,9 +206,10 @@ def _text(block: list[LogRecord]) -> bytes:
     return b"\n".join([record.raw for record in block if record.raw is not None])
 
 
-def _redacted(block: list[LogRecord]) -> Iterator[LogRecord]:
-    """The same without secrets; what a record says is forgotten where something was taken out of it."""
+def _redacted(block: list[LogRecord]) -> list[LogRecord]:
+    """The same without secrets."""
+    if not block:
+        return []
     lines = [record.raw for record in block]
     redact_suspects(lines)
-    for record, raw in zip(block, lines, strict=True):
-        yield record if raw is record.raw else record._replace(raw=raw, value=None)
+    return [record._replace(raw=raw) for record, raw in zip(block, lines, strict=True)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipelines.runs.records import Fault, JsonObject, RecordError, parse_object
 from pipelines.runs.redaction import redact_suspects
 from pipelines.runs.scanning import scan_ahead
-from pipelines.runs.sources import LineBlock, Limits, SourceError, read_lines, read_pieces
+from pipelines.runs.sources import Limits, LineBlock, SourceError, read_lines, read_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,6 @@ schema has. What they mean is `mlflow_runs.py`; how rows are read safely is `mlf
 
 from __future__ import annotations
 
-import sqlite3
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from pipelines.runs.importers.frames import BatchBuilder, ImportBatch
 from pipelines.runs.importers.mlflow_database_traces import DatabaseTraces
 from pipelines.runs.importers.mlflow_records import keep_record
 from pipelines.runs.importers.mlflow_runs import RunFacts, TrackedRun, measured, read_run, runtime_metric
-from pipelines.runs.importers.mlflow_tables import OrderedRows, Tables, open_tables, reason_of
+from pipelines.runs.importers.mlflow_tables import BROKEN, OrderedRows, Tables, open_tables, reason_of
 from pipelines.runs.records import Fault, JsonObject, as_list, as_object, as_text
 from pipelines.runs.repeats import StepCounts
 
@@ -45,7 +44,7 @@ def read_database(group: SourceGroup) -> Iterator[ImportBatch]:
             if tables.oversize_count:
                 message = f"{tables.oversize_count} cells are longer than any that MLflow writes and were left out."
                 builder.reject("cell_length", message)
-    except sqlite3.Error as error:
+    except BROKEN as error:
         builder.reject(
             "database", f"The database cannot be read further: {reason_of(error)}. What came before was imported."
         )
@@ -86,7 +85,7 @@ class _RunReader:
                 yield from self._read_run(run_id, row, index)
             if nameless := self._tables.count_without("runs", "run_uuid"):
                 self._builder.reject("runs: run_uuid", f"{nameless} runs have no id and were left out.")
-        except sqlite3.Error as error:
+        except BROKEN as error:
             self._builder.reject("runs: database", f"The table runs ends early: {reason_of(error)}.")
         for table, rows in self._beside.items():
             rows.finish()

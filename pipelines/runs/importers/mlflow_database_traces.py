@@ -6,14 +6,13 @@ What belongs here: which rows make a trace, and which run it belongs to. What th
 from __future__ import annotations
 
 import datetime as dt
-import sqlite3
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from pipelines.runs.importers.frames import BatchBuilder, ImportBatch
 from pipelines.runs.importers.mlflow_records import keep_record
 from pipelines.runs.importers.mlflow_runs import TrackedRun, read_time, traces_run
-from pipelines.runs.importers.mlflow_tables import OrderedRows, Tables, listed, reason_of
+from pipelines.runs.importers.mlflow_tables import BROKEN, OrderedRows, Tables, listed, reason_of
 from pipelines.runs.importers.mlflow_traces import (
     Assessment,
     TracedRun,
@@ -135,7 +134,7 @@ class DatabaseTraces:
         """Rows beside a trace; a table that cannot be read costs the trace what it held."""
         try:
             return self._tables.find(table, **equals)
-        except sqlite3.Error as error:
+        except BROKEN as error:
             faults.append(Fault(f"{table}: database", f"The table {table} cannot be read: {reason_of(error)}."))
             return []
 

@@ -31,6 +31,8 @@ _MOST_FOUND = 100_000
 _COMPUTED = 2
 _NUMBERS = frozenset({int, float, type(None)})
 _HAS_TEXT = "coalesce(cast({} as text), '') <> ''"
+# What a broken file raises; its own words in SQLite's message need not be text.
+BROKEN = (sqlite3.Error, UnicodeDecodeError)
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -44,7 +46,7 @@ def is_database(file: SourceFile) -> bool:
 
 
 class Tables:
-    """The tables of one open database. Iterating raises `sqlite3.Error` where the file is broken."""
+    """The tables of one open database. Iterating raises one of `BROKEN` where the file is."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -115,7 +117,7 @@ class Tables:
 
 @contextmanager
 def open_tables(file: SourceFile) -> Iterator[Tables]:
-    """The tables of a database; raises `sqlite3.Error` for a file that cannot be read at all."""
+    """The tables of a database; raises one of `BROKEN` for a file that cannot be read at all."""
     left = [_LEAST_STEPS + _STEPS_PER_BYTE * file.size_bytes]
 
     def spend() -> int:
@@ -160,12 +162,12 @@ class OrderedRows:
     def _advance(self) -> tuple[str, JsonObject] | None:
         try:
             return next(self._rows, None)
-        except sqlite3.Error as error:
+        except BROKEN as error:
             self.problem = reason_of(error)
             return None
 
 
-def reason_of(error: sqlite3.Error) -> str:
+def reason_of(error: Exception) -> str:
     """Why reading ended, in words."""
     if "interrupted" in str(error):
         return "reading it takes far longer than a database of its size needs, so its pages point in circles"

@@ -142,4 +142,6 @@ def _number(given: object) -> float | None:
 def _plus(one: _Sums, other: _Sums) -> _Sums:
     least = [value for value in (one.minimum, other.minimum) if value is not None]
     most = [value for value in (one.maximum, other.maximum) if value is not None]
-    return _Sums(one.point_count + other.point_count, one.total + other.total, min(least, default=None), max(most, default=None))
+    return _Sums(
+        one.point_count + other.point_count, one.total + other.total, min(least, default=None), max(most, default=None)
+    )

@@ -7,7 +7,7 @@ from pipelines.runs.importers.guide import FieldSource, FormatGuide
 GUIDE = FormatGuide(
     title="Chrome trace events and PyTorch profiler traces",
     reads="Traces in the trace-event format, also `.pt.trace.json.gz` of the PyTorch profiler; every interval a span",
-    versions="PyTorch 1.12 (CUDA) and 2.13 (CPU); the trace-event format of Chrome and Perfetto",
+    versions="PyTorch of 2022 (CUDA) and 2.13 (CPU); the trace-event format of Chrome and Perfetto",
     recognised_by=(
         "An object with the array `traceEvents`, or an array whose first element has a phase `ph` and a time, process "
         "or arguments. Plain or gzip."
@@ -19,8 +19,8 @@ Record with PyTorch and import the file:
 import torch
 
 with torch.profiler.profile() as profiler:
+    profiler.add_metadata("git_commit", "0123abc")
     model(batch)
-profiler.add_metadata("git_commit", "0123abc")
 profiler.export_chrome_trace("decode.pt.trace.json.gz")
 ```
 
