@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from lake.errors import QueryError, UserError
+from lake.tables import CONTRACTS, contract_of
 from tests.lake.rows import DAY, METRICS, OUTPUTS, metric_keys, metrics, outputs
 
 if TYPE_CHECKING:
@@ -174,3 +175,36 @@ def test_partition_and_key_filters_read_only_what_they_must(lake: Lake) -> None:
     one_day = lake.sql(f"explain analyze select * from {OUTPUTS} where run_date = date '2026-11-20'").item(0, 1)
     assert "4 rows" in one_day
     assert "8 rows" not in one_day
+
+
+@pytest.mark.parametrize("address", sorted(CONTRACTS))
+def test_texts_can_be_filtered_by(lake: Lake, address: str) -> None:
+    contract = contract_of(address)
+    rows = contract.sample(20)
+    # Two files, so that statistics alone do not answer.
+    for part in (rows[:10], rows[10:]):
+        if contract.is_append_only:
+            lake.append(address, part, token=str(part.height) + str(part.row(0)))
+        else:
+            lake.upsert(address, part)
+    for name in [name for name, dtype in contract.dtypes.items() if dtype == pl.String]:
+        value = rows[name].drop_nulls().first()
+        if value is None:
+            continue
+        text = "'" + value.replace("'", "''") + "'"
+        for sign, expected in (("=", rows[name] == value), ("<>", rows[name] != value), (">", rows[name] > value)):
+            found = lake.sql(f'select count(*) as n from {address} where "{name}" {sign} {text}')["n"].item()
+            assert found == expected.sum(), f"{name} {sign} {text}"
+
+
+def test_files_of_other_writers_can_be_filtered_too(lake: Lake) -> None:
+    """Theirs hold plain texts where ours hold views."""
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    lake.upsert(METRICS, metrics({"a": 1.0, "b": 2.0}))
+    plain = metrics({"c": 3.0, "d": 4.0}).to_arrow(compat_level=pl.CompatLevel.oldest())
+    fields = [f.with_type(pa.string()) if pa.types.is_large_string(f.type) else f for f in plain.schema]
+    write_deltalake(lake.table_uri(METRICS), plain.cast(pa.schema(fields)), mode="append", schema_mode="merge")
+    for run_id, value in (("a", 1.0), ("c", 3.0)):
+        assert lake.sql(f"select value from {METRICS} where run_id = '{run_id}'")["value"].to_list() == [value]
