@@ -7,6 +7,7 @@ write are there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 from deltalake import (
@@ -126,12 +127,23 @@ def ordered(contract: TableContract, rows: pl.DataFrame) -> pl.DataFrame:
 def rows_of_keys(
     handle: DeltaTable, contract: TableContract, keys: pl.DataFrame, *, columns: Sequence[str] | None = None
 ) -> pl.DataFrame:
-    """Standing rows whose key occurs in `keys`, found through partitions and statistics of the first key column."""
+    """Standing rows whose key occurs in `keys`, found through partitions and statistics of the key columns."""
     names = list(columns) if columns is not None else list(contract.dtypes)
     if keys.is_empty():
         return contract.empty().select(names)
-    found = scan(handle, contract, names, _key_predicate(contract, keys))
+    found = scan(handle, contract, names, f"{_key_predicate(contract, keys)}{_other_bounds(contract, keys)}")
     return found.join(keys.select(contract.key), on=contract.key, how="semi")
+
+
+def standing_rows(handle: DeltaTable, contract: TableContract, rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows_of_keys` for a write: of a large batch, which is nearly always new, the keys alone are looked for first.
+
+    A run of very many samples comes in batches with one run id, and each would read all that came before it whole.
+    """
+    if rows.height <= MAX_LISTED_KEYS:
+        return rows_of_keys(handle, contract, rows)
+    found = rows_of_keys(handle, contract, rows, columns=contract.key)
+    return rows_of_keys(handle, contract, rows.join(found, on=contract.key, how="semi"))
 
 
 def _key_predicate(contract: TableContract, keys: pl.DataFrame, *, alias: str = "") -> str:
@@ -145,6 +157,19 @@ def _key_predicate(contract: TableContract, keys: pl.DataFrame, *, alias: str = 
     column = f"{alias}.{first}" if alias else first
     bounds = f"{column} BETWEEN {sql_literal(values[0])} AND {sql_literal(values[-1])}"
     return f"{sql_predicate(where, alias=alias)} AND {bounds}" if where else bounds
+
+
+def _other_bounds(contract: TableContract, keys: pl.DataFrame) -> str:
+    """The range of the key columns after the first: a batch from the middle of a run is looked for in its vicinity."""
+    if keys.height <= MAX_LISTED_KEYS:
+        return ""
+    clauses = []
+    for name in contract.key[1:]:
+        low: Any = keys[name].min()
+        high: Any = keys[name].max()
+        if isinstance(low, str | int):
+            clauses.append(f" AND {name} BETWEEN {sql_literal(low)} AND {sql_literal(high)}")
+    return "".join(clauses)
 
 
 def changed_rows(contract: TableContract, rows: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:

@@ -36,6 +36,7 @@ from lake.delta import (
     recorded_rows,
     rows_of_keys,
     scan,
+    standing_rows,
     table_configuration,
 )
 from lake.errors import ConflictError, UserError
@@ -224,7 +225,7 @@ class Lake:
         good, rejected = self._admit(contract, rows, source_uri)
 
         def attempt(handle: DeltaTable) -> int:
-            standing = rows_of_keys(handle, contract, good)
+            standing = standing_rows(handle, contract, good)
             changed = changed_rows(contract, good, standing)
             if changed.is_empty():
                 return 0

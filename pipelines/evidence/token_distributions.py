@@ -153,36 +153,49 @@ class _Lists:
 
 def _bounds(positions: Positions, part: slice, width: int) -> dict[str, Numbers]:
     candidate, baseline = (_lists(positions, side, part, width) for side in SIDES)
-    baseline_bound, candidate_bound = baseline.unlisted_bound(), candidate.unlisted_bound()
     is_known = ~baseline.is_empty & ~candidate.is_empty
-    has_same_top = _top_key(baseline) == _top_key(candidate)
-    baseline, candidate = _with_chosen(baseline), _with_chosen(candidate)
-    p, q = np.exp(baseline.logprobs), np.exp(candidate.logprobs)
-    found = _match(baseline, candidate)
-    cells = _total(p * (baseline.logprobs - found.logprobs), where=found.is_matched)
-    covered_p, covered_q = p.sum(axis=0), q.sum(axis=0)
-    shared_p = _total(p, where=found.is_matched)
-    rest_q = np.maximum(1 - found.shared_q, _LEAST_REST)
-    merged = cells + _cell(1 - shared_p, rest_q)
-    # What has no name may well be in the candidate's list under no name either: nothing caps it.
-    is_capped = ~found.is_matched & (baseline.keys != _NOTHING["baseline"])
-    capped_p = _total(p, where=is_capped)
-    cap = np.minimum(candidate_bound, np.log(rest_q))
-    capped = _total(p * baseline.logprobs, where=is_capped) - capped_p * cap + _cell(1 - shared_p - capped_p, rest_q)
-    lower = np.maximum(np.maximum(merged, cells + capped), 0.0)
-    is_alone = ~found.is_matched & ~np.isneginf(baseline.logprobs)
-    unlisted_p = np.maximum(1 - covered_p, 0.0)
-    most = np.minimum(baseline_bound, np.log(np.maximum(unlisted_p, math.exp(FLOOR_LOGPROB))))
-    alone = _total(p * (baseline.logprobs - FLOOR_LOGPROB), where=is_alone)
-    upper = cells + alone + unlisted_p * (most - FLOOR_LOGPROB)
+    known_p, known_q = _with_chosen(baseline), _with_chosen(candidate)
+    found = _match(known_p, known_q)
+    covered_p, covered_q = (np.exp(side.logprobs).sum(axis=0) for side in (known_p, known_q))
     is_sound = is_known & found.is_one_to_one & (covered_p <= 1 + _EXCESS) & (covered_q <= 1 + _EXCESS)
+    lower = _lower_bound(known_p, found, candidate.unlisted_bound())
+    upper = np.maximum(_upper_bound(known_p, found, baseline.unlisted_bound()), lower)
     return {
         "kl_lower": np.where(is_sound, lower, np.nan),
-        "kl_upper": np.where(is_sound, np.maximum(upper, lower), np.nan),
-        "has_same_top": np.where(is_known, has_same_top, np.nan),
+        "kl_upper": np.where(is_sound, upper, np.nan),
+        "has_same_top": np.where(is_known, _top_key(baseline) == _top_key(candidate), np.nan),
         "baseline_covered": np.where(is_sound, np.minimum(covered_p, 1.0), np.nan),
         "candidate_covered": np.where(is_sound, np.minimum(covered_q, 1.0), np.nan),
     }
+
+
+def _lower_bound(baseline: _Lists, found: _Match, unlisted_bound: Numbers) -> Numbers:
+    """The larger of both lower bounds; `unlisted_bound` is the most that an unlisted token has on the other side."""
+    p = np.exp(baseline.logprobs)
+    rest_p = 1 - _total(p, where=found.is_matched)
+    rest_q = np.maximum(1 - found.shared_q, _LEAST_REST)
+    merged = _cell(rest_p, rest_q)
+    # What has no name may well be in the candidate's list under no name either: nothing caps it.
+    is_capped = ~found.is_matched & (baseline.keys != _NOTHING["baseline"])
+    capped_p = _total(p, where=is_capped)
+    cap = np.minimum(unlisted_bound, np.log(rest_q))
+    capped = _total(p * baseline.logprobs, where=is_capped) - capped_p * cap + _cell(rest_p - capped_p, rest_q)
+    return np.maximum(_shared_cells(baseline, found) + np.maximum(merged, capped), 0.0)
+
+
+def _upper_bound(baseline: _Lists, found: _Match, unlisted_bound: Numbers) -> Numbers:
+    """Everything that the candidate does not name at the floor; `unlisted_bound` is of the baseline's own tokens."""
+    p = np.exp(baseline.logprobs)
+    is_alone = ~found.is_matched & ~np.isneginf(baseline.logprobs)
+    alone = _total(p * (baseline.logprobs - FLOOR_LOGPROB), where=is_alone)
+    unlisted_p = np.maximum(1 - p.sum(axis=0), 0.0)
+    most = np.minimum(unlisted_bound, np.log(np.maximum(unlisted_p, math.exp(FLOOR_LOGPROB))))
+    bound: Numbers = _shared_cells(baseline, found) + alone + unlisted_p * (most - FLOOR_LOGPROB)
+    return bound
+
+
+def _shared_cells(baseline: _Lists, found: _Match) -> Numbers:
+    return _total(np.exp(baseline.logprobs) * (baseline.logprobs - found.logprobs), where=found.is_matched)
 
 
 def _total(values: Numbers, *, where: Flags) -> Numbers:

@@ -46,7 +46,7 @@ from pipelines.evidence.token_arrays import (
     likeliest_alternatives,
 )
 from pipelines.evidence.token_distributions import MAX_ALTERNATIVES
-from pipelines.evidence.token_positions import TokenKeys, compare_positions, position_rows
+from pipelines.evidence.token_positions import POSITIONS, TokenKeys, compare_positions, position_rows
 
 DIVERGENCES = "gold.token_divergences"
 
@@ -180,6 +180,9 @@ def _with_rows(pairs: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:
 def _measure(
     pairs: pl.DataFrame, tokens: TokenArrays, *, alignment: Literal["token_ids", "token_bytes"]
 ) -> Measurement:
+    if pairs.is_empty():
+        # Bytes and texts are made ready for all tokens of a batch, which would be for nothing.
+        return Measurement(divergences=contract_of(DIVERGENCES).empty(), positions=contract_of(POSITIONS).empty())
     align = align_by_ids if alignment == "token_ids" else align_by_bytes
     rows = {side: pairs[f"{side}_row"].to_numpy().astype(np.int64) for side in SIDES}
     aligned = align(tokens, rows)

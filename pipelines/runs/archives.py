@@ -1,48 +1,31 @@
 """Members of a zip, read in memory under fixed limits, in every compression that evaluation logs use.
 
-What belongs here: finding and unpacking members. Python's zipfile (before 3.14) refuses zstd, method 93, which
-Inspect writes by default, and trusts the sizes that a file declares, so members are unpacked here from their raw
-bytes. A member's name is only ever compared and shown, never used as a path.
+What belongs here: unpacking members; finding them is `zip_directory.py`. Python's zipfile (before 3.14) refuses zstd,
+method 93, which Inspect writes by default, and trusts the sizes that a file declares, so members are unpacked here from
+their raw bytes. A member's name is only ever compared and shown, never used as a path.
 """
 
 from __future__ import annotations
 
-import struct
-import zipfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
 
 from pipelines.runs.sources import Limits, SourceError, SourceFile, check_expansion
+from pipelines.runs.zip_directory import LOCAL_HEADER, LOCAL_MAGIC, Member, read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STORED, _DEFLATED, _ZSTD = 0, 8, 93
-_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-_LOCAL_MAGIC = b"PK\x03\x04"
-_IS_ENCRYPTED, _HAS_DESCRIPTOR, _IS_UTF8 = 0x1, 0x8, 0x800
-_ZIP64 = 0xFFFFFFFF
+_IS_ENCRYPTED = 0x1
 _PIECE_BYTES = 1 << 20
 # Frames that ask for more than this to be kept in memory are refused; zstd's own tools stop at the same size.
 _ZSTD_WINDOW_BYTES = 128 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """One file in a zip, as the zip describes it."""
-
-    name: str
-    index: int
-    method: int
-    flags: int
-    crc: int
-    packed_bytes: int
-    unpacked_bytes: int
-    offset: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +46,10 @@ class Archive:
                 "member_bytes",
                 f"Member {member.name} has {member.unpacked_bytes:,} bytes; the limit is {self.limits.member_bytes:,}.",
             )
+        if member.packed_bytes <= _PIECE_BYTES and member.unpacked_bytes <= _PIECE_BYTES:
+            whole = self._unpack_small(member)
+            if whole is not None:
+                return whole
         content = bytearray()
         try:
             for piece in _unpack(member.method, self._packed(member), member.name):
@@ -75,12 +62,33 @@ class Archive:
             raise SourceError("checksum", f"Member {member.name} is cut or damaged: its checksum does not match.")
         return bytes(content)
 
+    def _unpack_small(self, member: Member) -> bytes | None:
+        """A small member by one call; None where anything is amiss, which reading it in pieces will name."""
+        packed = b"".join(self._packed(member))
+        try:
+            if member.method == _ZSTD:
+                if zstandard.frame_content_size(packed) != member.unpacked_bytes:
+                    return None
+                content = self._unpacker.decompress(packed, allow_extra_data=False)
+            elif member.method == _DEFLATED:
+                content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, member.unpacked_bytes + 1)
+            else:
+                return None
+        except (zlib.error, zstandard.ZstdError):
+            return None
+        is_whole = len(content) == member.unpacked_bytes and zlib.crc32(content) == member.crc
+        return content if is_whole else None
+
+    @cached_property
+    def _unpacker(self) -> zstandard.ZstdDecompressor:
+        return zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+
     def _packed(self, member: Member) -> Iterator[bytes]:
         self.stream.seek(member.offset)
-        header = self.stream.read(_LOCAL_HEADER.size)
-        if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_MAGIC):
+        header = self.stream.read(LOCAL_HEADER.size)
+        if len(header) < LOCAL_HEADER.size or not header.startswith(LOCAL_MAGIC):
             raise SourceError("zip", f"Member {member.name} is not where the zip says.")
-        name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)[-2:]
+        name_bytes, extra_bytes = LOCAL_HEADER.unpack(header)[-2:]
         self.stream.seek(name_bytes + extra_bytes, 1)
         left = member.packed_bytes
         while left and (piece := self.stream.read(min(_PIECE_BYTES, left))):
@@ -100,54 +108,9 @@ def open_archive(source: SourceFile, *, limits: Limits) -> Iterator[Archive]:
     except OSError as error:
         raise SourceError("readable", f"{source.path} cannot be read: {error.strerror}.") from None
     with stream:
-        try:
-            with zipfile.ZipFile(stream) as directory:
-                members = tuple(_listed(directory))
-            is_truncated = False
-        except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error):
-            members, is_truncated = tuple(_walked(stream)), True
-        _check_declared(members, source, limits)
-        yield Archive(stream=stream, members=members, is_truncated=is_truncated, limits=limits)
-
-
-def _listed(directory: zipfile.ZipFile) -> Iterator[Member]:
-    for index, info in enumerate(directory.infolist()):
-        yield Member(
-            name=info.filename,
-            index=index,
-            method=info.compress_type,
-            flags=info.flag_bits,
-            crc=info.CRC,
-            packed_bytes=info.compress_size,
-            unpacked_bytes=info.file_size,
-            offset=info.header_offset,
-        )
-
-
-def _walked(stream: BinaryIO) -> Iterator[Member]:
-    """Members by their own headers, up to the first that does not say how long it is."""
-    offset, index = 0, 0
-    while True:
-        stream.seek(offset)
-        header = stream.read(_LOCAL_HEADER.size)
-        if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_MAGIC):
-            return
-        _, _, flags, method, _, _, crc, packed, unpacked, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
-        if flags & _HAS_DESCRIPTOR or _ZIP64 in (packed, unpacked):
-            return
-        name = stream.read(name_bytes)
-        yield Member(
-            name=name.decode("utf-8" if flags & _IS_UTF8 else "cp437", "replace"),
-            index=index,
-            method=method,
-            flags=flags,
-            crc=crc,
-            packed_bytes=packed,
-            unpacked_bytes=unpacked,
-            offset=offset,
-        )
-        offset += _LOCAL_HEADER.size + name_bytes + extra_bytes + packed
-        index += 1
+        directory = read_directory(stream)
+        _check_declared(directory.members, source, limits)
+        yield Archive(stream=stream, members=directory.members, is_truncated=directory.is_truncated, limits=limits)
 
 
 def _check_declared(members: tuple[Member, ...], source: SourceFile, limits: Limits) -> None:
@@ -159,7 +122,9 @@ def _check_declared(members: tuple[Member, ...], source: SourceFile, limits: Lim
     ):
         raise SourceError("expansion", "Members of the zip overlap, which only a zip bomb does. It was not read.")
     check_expansion(packed, sum(member.unpacked_bytes for member in members), limits=limits, what="The zip")
-    for member in members:
+    # A member this small is no bomb, whatever it was packed to.
+    small = min(limits.expansion_floor_bytes, limits.unpacked_bytes)
+    for member in (member for member in members if member.unpacked_bytes > small):
         check_expansion(member.packed_bytes, member.unpacked_bytes, limits=limits, what=f"Member {member.name}")
 
 

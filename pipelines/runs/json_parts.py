@@ -1,4 +1,4 @@
-"""A large JSON object, part by part: each member, or each element of one array in it, as its own bytes.
+"""A large JSON object, part by part: each member, or each element of an array in it, as its own bytes.
 
 What belongs here: finding where a value ends, nothing about what it means. A streaming parser such as ijson gives
 values, but no bytes as received, stops for good at NaN, and cannot step over one bad element; an import needs all
@@ -8,13 +8,16 @@ three, and finding the end of a value takes two regular expressions.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from pipelines.runs.sources import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection
 
 # Everything up to the next bracket that is not inside a string. Possessive, so it can neither backtrack nor overflow.
 _TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
@@ -22,29 +25,49 @@ _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCALAR = re.compile(rb"[^,\]}\s]++")
 _BLANK = re.compile(rb"[\s]*+")
 _OPENING, _CLOSING = b"{[", b"}]"
+# Nobody indents the elements of an array by more than this.
+_MAX_INDENT = 64
 
 
 @dataclass(frozen=True)
 class Part:
     """A member of the object (`index` None), or element `index` of the array that was asked to be opened.
 
-    `raw` is None for a part over the limit.
+    `raw` is None for a part over the limit. `value` is what an element says, where it was parsed to find its end.
+    `is_clean` tells that it lies in bytes that were found to hold no secret.
     """
 
     key: str
     index: int | None
     raw: bytes | None
+    value: Any = None
+    is_clean: bool = False
 
 
-def split_object(pieces: Iterator[bytes], *, opened: str, part_bytes: int) -> Iterator[Part]:
+@dataclass
+class ScannedPieces:
+    """Pieces of a text that know of the last of them whether it may hold a secret (see `pipelines.runs.scanning`)."""
+
+    pieces: Iterator[tuple[bytes, bool]]
+    is_suspect: bool = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        piece, self.is_suspect = next(self.pieces)
+        return piece
+
+
+def split_object(pieces: Iterator[bytes] | ScannedPieces, *, opened: str, part_bytes: int) -> Iterator[Part]:
     """Parts of the one JSON object in `pieces`, in order; the array under the key `opened` element by element.
 
     Raises `SourceError` where the text ends early or is not an object; the parts before that have been given.
     """
-    cursor = _Cursor(pieces, part_bytes)
+    cursor = JsonCursor(pieces, part_bytes)
     cursor.expect(b"{")
     while cursor.peek() != b"}":
-        key = _key_text(cursor.take_value())
+        key = key_text(cursor.take_value())
         cursor.expect(b":")
         if key == opened and cursor.peek() == b"[":
             yield from _elements(cursor, key)
@@ -56,11 +79,44 @@ def split_object(pieces: Iterator[bytes], *, opened: str, part_bytes: int) -> It
     cursor.expect(b"}")
 
 
-def _elements(cursor: _Cursor, key: str) -> Iterator[Part]:
+def split_nested(pieces: Iterator[bytes], *, opened: Collection[str], part_bytes: int) -> Iterator[Part]:
+    """Like `split_object` for what lies deeper: `opened` are paths such as `results` and `results.rows`.
+
+    An object at such a path is given member by member and an array element by element; a part's key is its path.
+    """
+    cursor = JsonCursor(pieces, part_bytes)
+    yield from _members(cursor, "", opened)
+
+
+def _members(cursor: JsonCursor, prefix: str, opened: Collection[str]) -> Iterator[Part]:
+    cursor.expect(b"{")
+    while cursor.peek() != b"}":
+        key = key_text(cursor.take_value())
+        path = f"{prefix}.{key}" if prefix else key
+        cursor.expect(b":")
+        sign = cursor.peek()
+        if path in opened and sign == b"{":
+            yield from _members(cursor, path, opened)
+        elif path in opened and sign == b"[":
+            yield from _elements(cursor, path)
+        else:
+            yield Part(path, None, cursor.take_value())
+        if cursor.peek() != b",":
+            break
+        cursor.expect(b",")
+    cursor.expect(b"}")
+
+
+def _elements(cursor: JsonCursor, key: str) -> Iterator[Part]:
     cursor.expect(b"[")
     index = 0
     while cursor.peek() != b"]":
-        yield Part(key, index, cursor.take_value())
+        is_clean = cursor.is_at_clean
+        found = cursor.take_indented()
+        if found is not None:
+            yield Part(key, index, *found, is_clean)
+        else:
+            yield Part(key, index, cursor.take_value())
         index += 1
         if cursor.peek() != b",":
             break
@@ -68,17 +124,19 @@ def _elements(cursor: _Cursor, key: str) -> Iterator[Part]:
     cursor.expect(b"]")
 
 
-def _key_text(raw: bytes | None) -> str:
+def key_text(raw: bytes | None) -> str:
+    """The name of a member; raises `SourceError` for what is no text."""
     if raw is None or not raw.startswith(b'"'):
         raise SourceError("json", "The file is not a JSON object: a member has no name.")
     return raw[1:-1].decode("utf-8", "replace")
 
 
-class _Cursor:
+class JsonCursor:
     """A place in a stream of bytes that only moves forward; bytes behind it are forgotten."""
 
-    def __init__(self, pieces: Iterator[bytes], part_bytes: int) -> None:
+    def __init__(self, pieces: Iterator[bytes] | ScannedPieces, part_bytes: int) -> None:
         self._pieces = pieces
+        self._piece_at = 0
         self._limit = part_bytes
         self._buffer = b""
         self._at = 0
@@ -108,6 +166,34 @@ class _Cursor:
         if first == b'"':
             return self._take_match(_TEXT)
         return self._take_nested() if first in (b"{", b"[") else self._take_scalar()
+
+    @property
+    def is_at_clean(self) -> bool:
+        """Whether all that is to be read before more is fetched was found to hold no secret."""
+        pieces = self._pieces
+        return isinstance(pieces, ScannedPieces) and not pieces.is_suspect and self._at >= self._piece_at
+
+    def take_indented(self) -> tuple[bytes, Any] | None:
+        """An object that ends on a line of its own, as indented as the line on which it began, and what it says.
+
+        Going from bracket to bracket costs twice as much as parsing. So the end is guessed, and proved by parsing up to
+        it: an object does not go on after its end. None, with nothing taken, where that fails.
+        """
+        self.peek()
+        line = self._buffer.rfind(b"\n", max(0, self._at - _MAX_INDENT), self._at)
+        indent = self._buffer[line : self._at]
+        if line < 0 or not indent.isspace() or self._buffer[self._at : self._at + 1] != b"{":
+            return None
+        end = self._buffer.find(indent + b"}", self._at) + len(indent) + 1
+        raw = self._buffer[self._at : end]
+        if end <= self._at or len(raw) > self._limit:
+            return None
+        try:
+            value = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            return None
+        self._at = end
+        return raw, value
 
     def _take_match(self, pattern: re.Pattern[bytes]) -> bytes | None:
         while (match := pattern.match(self._buffer, self._at)) is None:
@@ -157,5 +243,6 @@ class _Cursor:
         if not self._has_begun:
             piece, self._has_begun = piece.removeprefix(b"\xef\xbb\xbf"), True
         moved = self._at
-        self._buffer, self._at = self._buffer[moved:] + piece, 0
+        rest = self._buffer[moved:]
+        self._buffer, self._at, self._piece_at = rest + piece, 0, len(rest)
         return moved

@@ -6,10 +6,13 @@ knows keeps that tool's name; its unit is then the importer's to say. docs/metri
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pipelines.runs.importers.frames import MetricRow
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from pipelines.runs.importers.frames import MetricRow
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ _NAMES = (
     MetricName(
         "peak_memory_bytes", "bytes", is_higher_better=False, description="Most memory held; the variant says where."
     ),
+    MetricName("span_count", "spans", is_higher_better=None, description="Spans; the variant says of which category."),
     MetricName(
         "fallback_count",
         "fallbacks",
@@ -83,6 +87,9 @@ def metric_row(
 
     Raises `KeyError` for a name that is none of `METRIC_NAMES`.
     """
+    # The importers read names from here while their package is still being loaded.
+    from pipelines.runs.importers.frames import MetricRow
+
     metric = METRIC_NAMES[name]
     return MetricRow(
         run_id=run_id,

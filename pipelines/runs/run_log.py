@@ -8,6 +8,7 @@ begins and ends is `run_writer.py`, what a line may hold is declared in `run_for
 from __future__ import annotations
 
 import datetime as dt
+import math
 import threading
 import time
 import uuid
@@ -142,9 +143,11 @@ class RunLog:
 
         `variant` tells values of one metric apart (a statistic, a data set). The same metric, variant and step again
         is another measurement and gets the next `repeat_index`. Unit and direction of the metrics in docs/metrics.md
-        are known; of others the unit is what the name ends with (`_ms`), else 1. A value that is not finite is
-        refused: it is no measurement.
+        are known; of others the unit is what the name ends with (`_ms`), else 1. A value that is NaN or infinite is no
+        measurement, but no reason to end a training run either: it is written as such, and the import names it in
+        bronze.rejects.
         """
+        is_unusable = _is_not_finite(value)
         with self._writing:
             known = METRIC_NAMES.get(metric) if isinstance(metric, str) else None
             if known is not None and unit not in {None, known.unit}:
@@ -157,7 +160,7 @@ class RunLog:
                 {
                     "type": "metric",
                     "metric": metric,
-                    "value": value,
+                    "value": 0.0 if is_unusable else value,
                     "unit": unit or (known.unit if known is not None else unit_of(str(metric)) or "1"),
                     "variant": variant,
                     "step": step,
@@ -180,7 +183,7 @@ class RunLog:
                     f"log_metric: {metric} {variant} at step {step}, repeat {repeat_index} is logged already; leave "
                     "repeat_index out for the next one."
                 )
-            self._append(line)
+            self._append(line | {"value": str(float(value))} if is_unusable else line)
             repeats.add(*key, int(line["repeat_index"]))
 
     def log_params(self, parameters: Mapping[str, Any], *, units: Mapping[str, str] | None = None) -> None:
@@ -342,3 +345,11 @@ class RunLog:
 
     def _append(self, line: Line) -> None:
         self._file.append(encode_line(line))
+
+
+def _is_not_finite(value: object) -> bool:
+    """Whether a number of any library is NaN or infinite; what is no number is told by the check of the line."""
+    try:
+        return not isinstance(value, str) and not math.isfinite(float(value))  # type: ignore[arg-type]  # that is asked
+    except (TypeError, ValueError, OverflowError):
+        return False

@@ -68,7 +68,12 @@ def test_a_name_keeps_the_naming_law(name: str, dtype: str) -> None:
         (r".*_at$", "Datetime", name.endswith("_at")),
         (r".*_date$", "Date", name.endswith("_date")),
         (r".*_count$", "Int64", name.endswith("_count")),
-        (r"(is|has)_.*", "Boolean", re.match(r"(is|has)_", name) is not None),
+        # One truth a row, or a list of them, one a place.
+        (
+            r"(is|has)_.*",
+            "List(Boolean)" if dtype.startswith("List") else "Boolean",
+            re.match(r"(is|has)_", name) is not None,
+        ),
         # Ids are text, except those that a tokenizer gives its tokens.
         (r".*_ids$", "List(Int64)" if name == "token_ids" else "List(String)", name.endswith("_ids")),
         (r".*_(digest|sha256)$", "String", re.search(r"_(digest|sha256)$", name) is not None),

@@ -7,23 +7,21 @@ batch. What a row means in a format is that format's module.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import accumulate
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
-import pyarrow as pa
 
 from lake.identity import text_digest
 from lake.tables import CONTRACTS
 from lake.validation import Reject, reject_rows
+from pipelines.runs.importers.columns import as_lists, as_series, columns_of
 from pipelines.runs.importers.packing import RecordPacker
 from pipelines.runs.parameters import ParamRow, read_parameters
 from pipelines.runs.redaction import redact_text
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pipelines.runs.records import Fault
     from pipelines.runs.sources import SourceFile
@@ -241,16 +239,17 @@ def run_frame(runs: Sequence[dict[str, Any]]) -> pl.DataFrame:
     for name in _STRUCTS:
         known = [member.name for member in dtypes[name].fields]  # type: ignore[attr-defined]  # a Struct
         columns[name] = [{key: (run.get(name) or {}).get(key) for key in known} for run in runs]
-    columns["tags"] = [list(run.get("tags") or ()) for run in runs]
+    columns["tags"] = _tag_column([list(run.get("tags") or ()) for run in runs])
     return _frame("silver.runs", columns)
 
 
 def output_frame(rows: Sequence[OutputRow]) -> pl.DataFrame:
     """Rows of silver.outputs with their digests."""
-    columns: dict[str, Any] = dict(zip(OutputRow._fields, _columns(rows, len(OutputRow._fields)), strict=True))
+    columns: dict[str, Any] = dict(zip(OutputRow._fields, columns_of(rows, len(OutputRow._fields)), strict=True))
     columns["prompt_digest"] = [None if text is None else text_digest(text) for text in columns["prompt"]]
     columns["output_digest"] = [None if text is None else text_digest(text) for text in columns["output"]]
     columns["scores"] = _score_column(columns["scores"])
+    columns["tags"] = _tag_column(columns["tags"])
     return _frame("silver.outputs", columns)
 
 
@@ -271,7 +270,7 @@ def token_frame(rows: Sequence[tuple[OutputRow, Sequence[TokenRow]]]) -> pl.Data
 def metric_frame(rows: Sequence[MetricRow]) -> pl.DataFrame:
     """Rows of silver.run_metrics."""
     return _frame(
-        "silver.run_metrics", dict(zip(MetricRow._fields, _columns(rows, len(MetricRow._fields)), strict=True))
+        "silver.run_metrics", dict(zip(MetricRow._fields, columns_of(rows, len(MetricRow._fields)), strict=True))
     )
 
 
@@ -287,63 +286,53 @@ def param_frame(runs: Sequence[dict[str, Any]]) -> pl.DataFrame:
             run["run_id"], run["run_date"], run.get("parameters"), units=run.get("parameter_units") or {}
         )
     ]
-    return _frame("silver.run_params", dict(zip(ParamRow._fields, _columns(rows, len(ParamRow._fields)), strict=True)))
+    return _frame(
+        "silver.run_params", dict(zip(ParamRow._fields, columns_of(rows, len(ParamRow._fields)), strict=True))
+    )
 
 
 def span_frame(rows: Sequence[SpanRow]) -> pl.DataFrame:
     """Rows of silver.spans."""
-    return _frame("silver.spans", dict(zip(SpanRow._fields, _columns(rows, len(SpanRow._fields)), strict=True)))
+    return _frame("silver.spans", dict(zip(SpanRow._fields, columns_of(rows, len(SpanRow._fields)), strict=True)))
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    # Not zip(*rows): an iterator for each row at once wakes the garbage collector, which looks at all that is alive.
-    return [list(map(itemgetter(place), rows)) for place in range(width)]
-
-
-def _frame(table: str, columns: dict[str, Any]) -> pl.DataFrame:
-    """A frame in the contract's types. Arrow turns lists into columns several times as fast as Polars does."""
-    contract = CONTRACTS[table]
-    arrays = [
-        columns[column.name]
-        if isinstance(columns[column.name], pa.Array)
-        else pa.array(columns[column.name], column.type)
-        for column in contract.arrow_schema
-    ]
-    frame = pl.from_arrow(pa.table(arrays, names=list(contract.dtypes)))
-    assert isinstance(frame, pl.DataFrame)
-    return frame.cast(pl.Schema(contract.dtypes))
-
-
-def _score_column(scores: Sequence[Sequence[tuple[str, float]]]) -> pa.Array:
-    pairs = [pair for row in scores for pair in row]
-    names, values = _columns(pairs, 2)
-    items = pa.StructArray.from_arrays(
-        [pa.array(names, pa.string()), pa.array(values, pa.float64())], ["scorer", "value"]
+def _frame(table: str, columns: Mapping[str, Sequence[Any] | pl.Series]) -> pl.DataFrame:
+    """A frame in the contract's types."""
+    return pl.DataFrame(
+        [
+            given if isinstance(given, pl.Series) else as_series(name, given, dtype)
+            for name, dtype in CONTRACTS[table].dtypes.items()
+            for given in (columns[name],)
+        ]
     )
-    return pa.ListArray.from_arrays(_offsets(scores), items)
 
 
-def _token_columns(rows: Sequence[Sequence[TokenRow]]) -> dict[str, pa.Array]:
-    """Nested arrays from flat ones: building a dictionary a token costs ten times as much."""
-    ids, texts, raw, logprobs, top_lists = _columns([token for row in rows for token in row], 5)
-    top_ids, top_texts, top_logprobs = _columns([top for tops in top_lists for top in tops or ()], 3)
-    tops = pa.StructArray.from_arrays(
-        [pa.array(top_ids, pa.int64()), pa.array(top_texts, pa.string()), pa.array(top_logprobs, pa.float64())],
-        ["token_id", "token", "logprob"],
-    )
-    top_k = pa.ListArray.from_arrays(
-        _offsets([top or () for top in top_lists]), tops, mask=pa.array([top is None for top in top_lists], pa.bool_())
+def _score_column(scores: Sequence[Sequence[tuple[str, float]]]) -> pl.Series:
+    names, values = columns_of([pair for row in scores for pair in row], 2)
+    pairs = pl.DataFrame([as_series("scorer", names, pl.String()), as_series("value", values, pl.Float64())])
+    return as_lists("scores", pairs.to_struct(), scores)
+
+
+def _tag_column(tags: Sequence[Sequence[str]]) -> pl.Series:
+    return as_lists("tags", as_series("tag", [tag for row in tags for tag in row], pl.String()), tags)
+
+
+def _token_columns(rows: Sequence[Sequence[TokenRow]]) -> dict[str, pl.Series]:
+    """One list a field: nested columns from flat ones, because a dictionary a token costs ten times as much."""
+    ids, texts, raw, logprobs, top_lists = columns_of([token for row in rows for token in row], 5)
+    top_ids, top_texts, top_logprobs = columns_of([top for tops in top_lists for top in tops or ()], 3)
+    tops = pl.DataFrame(
+        [
+            as_series("token_id", top_ids, pl.Int64()),
+            as_series("token", top_texts, pl.String()),
+            as_series("logprob", top_logprobs, pl.Float64()),
+        ]
     )
     flat = {
-        "tokens": pa.array(texts, pa.string()),
-        "token_ids": pa.array(ids, pa.int64()),
-        "token_bytes": pa.array(raw, pa.binary()),
-        "logprobs": pa.array(logprobs, pa.float64()),
-        "top_k": top_k,
+        "tokens": as_series("token", texts, pl.String()),
+        "token_ids": as_series("token_id", ids, pl.Int64()),
+        "token_bytes": as_series("bytes", raw, pl.Binary()),
+        "logprobs": as_series("logprob", logprobs, pl.Float64()),
+        "top_k": as_lists("top_k", tops.to_struct(), top_lists),
     }
-    offsets = _offsets(rows)
-    return {name: pa.ListArray.from_arrays(offsets, values) for name, values in flat.items()}
-
-
-def _offsets(rows: Sequence[Sequence[Any]]) -> pa.Array:
-    return pa.array(accumulate((len(row) for row in rows), initial=0), pa.int32())
+    return {name: as_lists(name, items, rows) for name, items in flat.items()}
