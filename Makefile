@@ -23,8 +23,8 @@ $(STAMP): pyproject.toml constraints.txt
 nightly: $(STAMP) ## run the main job on the embedded models and print what came out
 	@$(BIN)/benchlake nightly
 
-test: $(STAMP) ## run the whole test suite
-	@$(BIN)/python -m pytest
+test: $(STAMP) ## run the whole test suite, on all cores
+	@$(BIN)/python -m pytest -n auto
 
 ui: $(STAMP) ## open the Dagster UI on http://127.0.0.1:3000
 	@$(BIN)/benchlake ui

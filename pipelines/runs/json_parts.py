@@ -8,16 +8,16 @@ three, and finding the end of a value takes two regular expressions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pipelines.runs.scanning import ScannedPieces
 from pipelines.runs.sources import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
 # Everything up to the next bracket that is not inside a string. Possessive, so it can neither backtrack nor overflow.
 _TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
@@ -27,6 +27,7 @@ _BLANK = re.compile(rb"[\s]*+")
 _OPENING, _CLOSING = b"{[", b"}]"
 # Nobody indents the elements of an array by more than this.
 _MAX_INDENT = 64
+_NEVER = re.compile(rb"(?!)")
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,6 @@ class Part:
     raw: bytes | None
     value: Any = None
     is_clean: bool = False
-
-
-@dataclass
-class ScannedPieces:
-    """Pieces of a text that know of the last of them whether it may hold a secret (see `pipelines.runs.scanning`)."""
-
-    pieces: Iterator[tuple[bytes, bool]]
-    is_suspect: bool = True
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        piece, self.is_suspect = next(self.pieces)
-        return piece
 
 
 def split_object(pieces: Iterator[bytes] | ScannedPieces, *, opened: str, part_bytes: int) -> Iterator[Part]:
@@ -111,16 +97,11 @@ def _elements(cursor: JsonCursor, key: str) -> Iterator[Part]:
     cursor.expect(b"[")
     index = 0
     while cursor.peek() != b"]":
-        is_clean = cursor.is_at_clean
         found = cursor.take_indented()
-        if found is not None:
-            yield Part(key, index, *found, is_clean)
-        else:
-            yield Part(key, index, cursor.take_value())
+        yield Part(key, index, cursor.take_value()) if found is None else Part(key, index, *found)
         index += 1
-        if cursor.peek() != b",":
+        if not cursor.skip(b","):
             break
-        cursor.expect(b",")
     cursor.expect(b"]")
 
 
@@ -136,20 +117,31 @@ class JsonCursor:
 
     def __init__(self, pieces: Iterator[bytes] | ScannedPieces, part_bytes: int) -> None:
         self._pieces = pieces
-        self._piece_at = 0
+        self._held_back: SourceError | None = None
+        self._indent, self._ending = b"", _NEVER
         self._limit = part_bytes
         self._buffer = b""
         self._at = 0
+        # Where the piece begins that was fetched last.
+        self._piece_at = 0
         self._has_begun = False
 
     def peek(self) -> bytes:
         """The next byte that is not blank; raises `SourceError` at the end of the text."""
         while True:
+            sign = self._buffer[self._at : self._at + 1]
+            if sign and not sign.isspace():
+                return sign
             blank = _BLANK.match(self._buffer, self._at)
             self._at = blank.end() if blank else self._at
-            if self._at < len(self._buffer):
-                return self._buffer[self._at : self._at + 1]
-            self._fill()
+            if self._at == len(self._buffer):
+                self._fill()
+
+    def skip(self, sign: bytes) -> bool:
+        """Step over `sign` if it stands here."""
+        is_here = self.peek() == sign
+        self._at += is_here
+        return is_here
 
     def expect(self, sign: bytes) -> None:
         """Step over `sign`; raises `SourceError` if something else stands there."""
@@ -167,33 +159,35 @@ class JsonCursor:
             return self._take_match(_TEXT)
         return self._take_nested() if first in (b"{", b"[") else self._take_scalar()
 
-    @property
-    def is_at_clean(self) -> bool:
-        """Whether all that is to be read before more is fetched was found to hold no secret."""
-        pieces = self._pieces
-        return isinstance(pieces, ScannedPieces) and not pieces.is_suspect and self._at >= self._piece_at
+    def take_indented(self) -> tuple[bytes, Any, bool] | None:
+        """An object that ends on a line of its own, as indented as the line on which it began.
 
-    def take_indented(self) -> tuple[bytes, Any] | None:
-        """An object that ends on a line of its own, as indented as the line on which it began, and what it says.
-
-        Going from bracket to bracket costs twice as much as parsing. So the end is guessed, and proved by parsing up to
-        it: an object does not go on after its end. None, with nothing taken, where that fails.
+        With its bytes come what it says and whether it was found to hold no secret. Going from bracket to bracket costs
+        twice as much as parsing. So the end is guessed, and proved by parsing up to it: an object does not go on after
+        its end. None, with nothing taken, where that fails.
         """
-        self.peek()
+        if self.peek() != b"{":
+            return None
         line = self._buffer.rfind(b"\n", max(0, self._at - _MAX_INDENT), self._at)
         indent = self._buffer[line : self._at]
-        if line < 0 or not indent.isspace() or self._buffer[self._at : self._at + 1] != b"{":
+        if line >= 0 and indent.isspace() and indent != self._indent:
+            self._indent, self._ending = indent, re.compile(re.escape(indent) + rb"\}")
+        guess = self._ending.search(self._buffer, self._at)
+        while guess is None and len(self._buffer) - self._at <= self._limit and self._can_fill():
+            guess = self._ending.search(self._buffer, self._at)
+        if guess is None or guess.end() - self._at > self._limit:
             return None
-        end = self._buffer.find(indent + b"}", self._at) + len(indent) + 1
-        raw = self._buffer[self._at : end]
-        if end <= self._at or len(raw) > self._limit:
-            return None
+        raw = self._buffer[self._at : guess.end()]
         try:
             value = orjson.loads(raw)
         except orjson.JSONDecodeError:
             return None
-        self._at = end
-        return raw, value
+        scanned = self._pieces
+        is_clean = isinstance(scanned, ScannedPieces) and scanned.is_clean(
+            self._at - self._piece_at, guess.end() - self._piece_at
+        )
+        self._at = guess.end()
+        return raw, value, is_clean
 
     def _take_match(self, pattern: re.Pattern[bytes]) -> bytes | None:
         while (match := pattern.match(self._buffer, self._at)) is None:
@@ -233,8 +227,19 @@ class JsonCursor:
         self._at = end
         return raw if len(raw) <= self._limit else None
 
+    def _can_fill(self) -> bool:
+        """Read on, for a look ahead: why that cannot be is told when the bytes are needed."""
+        try:
+            self._fill()
+        except SourceError as error:
+            self._held_back = error
+            return False
+        return True
+
     def _fill(self) -> int:
         """Read on; returns how far the kept bytes moved. A text longer than the limit ends the reading."""
+        if self._held_back is not None:
+            raise self._held_back
         piece = next(self._pieces, None)
         if piece is None:
             raise SourceError("truncated", "The JSON ends in the middle; what came before was imported.")

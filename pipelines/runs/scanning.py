@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _Block = TypeVar("_Block")
 # The thread is given so much at once: each time that it begins or ends it has to wait for Python.
 _STRETCH_BYTES = 4 << 20
+# What lies across two pieces is known to be clean if it is within so much of where they meet.
+_SEAM_BYTES = 32 << 10
 
 
 def scan_ahead(blocks: Iterator[_Block], *, text: Callable[[_Block], bytes]) -> Iterator[tuple[_Block, bool]]:
@@ -56,3 +58,34 @@ def _stretches(blocks: Iterator[_Block], text: Callable[[_Block], bytes]) -> Ite
         yield stretch, texts
         raise
     yield stretch, texts
+
+
+class ScannedPieces:
+    """Pieces of a text, of which it is known where they hold no secret."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._scanned = scan_ahead(_with_seams(pieces), text=bytes)
+        self._is_suspect = self._is_seam_suspect = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        _, self._is_seam_suspect = next(self._scanned)
+        piece, self._is_suspect = next(self._scanned)
+        return piece
+
+    def is_clean(self, start: int, end: int) -> bool:
+        """Whether it is known of a stretch that it holds no secret; counted from the start of the last piece given."""
+        if start >= 0:
+            return not self._is_suspect
+        return -_SEAM_BYTES <= start and end <= _SEAM_BYTES and not self._is_seam_suspect
+
+
+def _with_seams(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Before each piece what is around its beginning, because a secret may lie across two pieces."""
+    before = b""
+    for piece in pieces:
+        yield before + piece[:_SEAM_BYTES]
+        yield piece
+        before = piece[-_SEAM_BYTES:]

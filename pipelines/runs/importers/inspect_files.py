@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.runs.json_parts import Part, ScannedPieces, split_object
+from pipelines.runs.json_parts import Part, split_object
 from pipelines.runs.records import JsonObject, RecordError, parse_json, parse_object
 from pipelines.runs.redaction import redact, redact_suspects
-from pipelines.runs.scanning import scan_ahead
+from pipelines.runs.scanning import ScannedPieces, scan_ahead
 from pipelines.runs.sources import Limits, SourceError, SourceFile, read_pieces
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class JsonLog:
 
 
 def _parts(file: SourceFile, limits: Limits) -> Iterator[Part]:
-    pieces = ScannedPieces(scan_ahead(read_pieces(file, limits=limits), text=bytes))
+    pieces = ScannedPieces(read_pieces(file, limits=limits))
     return split_object(pieces, opened="samples", part_bytes=limits.member_bytes)
 
 
