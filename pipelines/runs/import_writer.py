@@ -68,11 +68,13 @@ class ImportWriter:
     """Gathers batches of several groups and commits them in a thread of its own, one commit after the other.
 
     There is never more than one commit under way and one being gathered, which bounds the memory. Use it in a `with`
-    statement; what was not flushed when that is left by an error is dropped.
+    statement; what was not flushed when that is left by an error is dropped. `read_before` are digests of files that
+    an older importer has read: their records as received are in the lake.
     """
 
-    def __init__(self, lake: Lake, *, now: dt.datetime) -> None:
+    def __init__(self, lake: Lake, *, now: dt.datetime, read_before: frozenset[str] = frozenset()) -> None:
         self._lake = lake
+        self._read_before = read_before
         self._now = now
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
         self._under_way: Future[_Counts] | None = None
@@ -133,7 +135,12 @@ class ImportWriter:
         """Begin to commit what has gathered, as soon as the commit before is done."""
         self._await_commit()
         self._under_way = self._thread.submit(
-            _commit_batches, self._lake, self._batches, self._finished, now=self._now
+            _commit_batches,
+            self._lake,
+            self._batches,
+            self._finished,
+            now=self._now,
+            read_before=self._read_before,
         )
         self._batches, self._finished = [], []
         self._pending_records = self._pending_bytes = 0
@@ -144,11 +151,13 @@ class ImportWriter:
             self._counts.add(under_way.result())
 
 
-def _commit_batches(lake: Lake, batches: _Batches, finished: _Finished, *, now: dt.datetime) -> _Counts:
+def _commit_batches(
+    lake: Lake, batches: _Batches, finished: _Finished, *, now: dt.datetime, read_before: frozenset[str]
+) -> _Counts:
     """Write records, outputs and what hangs on them, runs, rejects, and last the marks: a kill between is harmless."""
     counts = _Counts()
     if batches:
-        _Commit(lake, counts).write(batches)
+        _Commit(lake, counts, read_before).write(batches)
     marks = {
         token: rows for group, summaries in finished for token, rows in mark_rows(group, summaries, now=now).items()
     }
@@ -176,12 +185,13 @@ class _Commit:
 
     lake: Lake
     counts: _Counts
+    read_before: frozenset[str] = frozenset()
 
     def write(self, batches: _Batches) -> None:
         """All but the marks."""
         self.lake.append_batches(
             "bronze.raw_records",
-            {raw_token(batch, group.importer_version): batch.raw_records for group, batch in batches},
+            {raw_token(batch, group.importer_version): self._unstored_records(batch) for group, batch in batches},
         )
         read = [batch for _, batch in batches]
         self._leave_old_dates(read)
@@ -196,6 +206,14 @@ class _Commit:
         self.upsert("bronze.rejects", [batch.rejects for batch in read])
         for batch in read:
             self._count(batch)
+
+    def _unstored_records(self, batch: ImportBatch) -> pl.DataFrame:
+        """The records as received, without those that an older importer has put there."""
+        if batch.file.sha256 not in self.read_before:
+            return batch.raw_records
+        key = contract_of("bronze.raw_records").key
+        standing = self.lake.read("bronze.raw_records", columns=key, where={"file_sha256": batch.file.sha256})
+        return batch.raw_records.join(standing, on=key, how="anti", maintain_order="left")
 
     def upsert(self, table: str, frames: Sequence[pl.DataFrame]) -> None:
         """One commit for the rows of all batches; of two rows with one key the later counts, as it would alone."""

@@ -100,7 +100,7 @@ def _elements(cursor: JsonCursor, key: str) -> Iterator[Part]:
         found = cursor.take_indented()
         yield Part(key, index, cursor.take_value()) if found is None else Part(key, index, *found)
         index += 1
-        if not cursor.skip(b","):
+        if not cursor.accept(b","):
             break
     cursor.expect(b"]")
 
@@ -137,7 +137,7 @@ class JsonCursor:
             if self._at == len(self._buffer):
                 self._fill()
 
-    def skip(self, sign: bytes) -> bool:
+    def accept(self, sign: bytes) -> bool:
         """Step over `sign` if it stands here."""
         is_here = self.peek() == sign
         self._at += is_here

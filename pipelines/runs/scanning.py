@@ -79,7 +79,7 @@ class ScannedPieces:
         """Whether it is known of a stretch that it holds no secret; counted from the start of the last piece given."""
         if start >= 0:
             return not self._is_suspect
-        return -_SEAM_BYTES <= start and end <= _SEAM_BYTES and not self._is_seam_suspect
+        return start >= -_SEAM_BYTES and end <= _SEAM_BYTES and not self._is_seam_suspect
 
 
 def _with_seams(pieces: Iterator[bytes]) -> Iterator[bytes]:

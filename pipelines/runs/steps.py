@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipelines.runs.bundles import bind_parts
 from pipelines.runs.heap import settled_heap
 from pipelines.runs.import_writer import MAX_LISTED, ImportWriter
-from pipelines.runs.importers import importer_of
+from pipelines.runs.importers import IMPORTERS, importer_of
 from pipelines.runs.imports import ImportResult, Mark, Refusal, find_candidates, identify_files, plan_import
 from pipelines.runs.sources import Limits, SourceFile
 
@@ -55,9 +55,13 @@ def import_paths(
     source_kind = importer_of(format).source_kind if format is not None else None
     found = identify_files(find_candidates(paths, root=root), limits=limits)
     files = bind_parts(found, source_kind=source_kind)
-    plan = plan_import(files, _read_marks(lake, files), source_kind=source_kind, limits=limits)
+    marks = _read_marks(lake, files)
+    plan = plan_import(files, marks, source_kind=source_kind, limits=limits)
     teller = _Teller(progress, file_count=sum(group.file_count for group in plan.groups))
-    with settled_heap(), ImportWriter(lake, now=now) as writer:
+    read_before = frozenset(
+        sha256 for sha256, known in marks.items() if any(mark.source_kind in IMPORTERS for mark in known)
+    )
+    with settled_heap(), ImportWriter(lake, now=now, read_before=read_before) as writer:
         for group in plan.groups:
             writer.read(group, limits=limits, on_batch=teller.add_records)
             teller.add_files(group.file_count)
