@@ -343,11 +343,12 @@ def test_a_file_that_grew_to_its_end_does_end_its_run(lake: Lake, tmp_path: Path
 def test_a_newer_importer_reads_again_without_storing_the_records_twice(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "run.jsonl").write_bytes(benchlake_file())
-    import_paths(lake, [tmp_path], now=NOW)
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(benchlake_file())
+    import_paths(lake, [path], now=NOW)
     before = lake.read("bronze.raw_records")
     importer = importer_of("benchlake")
     monkeypatch.setattr(type(importer), "version", importer.version + 1)
-    assert import_paths(lake, [tmp_path], now=LATER).files == 1
+    assert import_paths(lake, [path], now=LATER).files == 1
     assert lake.read("bronze.raw_records").equals(before)
     assert lake.row_count("bronze.run_files") == 2
