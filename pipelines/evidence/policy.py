@@ -21,7 +21,7 @@ from lake.identity import json_digest
 from pipelines.runs.run_query import field_of, matches
 
 Family = Literal["score_parity", "latency_regression", "failure_rate"]
-SameColumn = Literal["suite", "backend", "model", "engine", "engine_version"]
+SameColumn = Literal["suite", "backend", "model", "engine", "engine_version", "source_kind"]
 
 # The margin that the evidence itself gives.
 AUTO: Final = "auto"
@@ -97,7 +97,8 @@ class ComparisonRule(_Part):
     @property
     def matched_columns(self) -> tuple[str, ...]:
         """Columns in which candidate and baseline must be equal."""
-        default = ("suite", "backend", "model") if self.baseline == "previous" else ("suite",)
+        # What two tools measured of one suite may have nothing in common but its name.
+        default = ("suite", "backend", "model", "source_kind") if self.baseline == "previous" else ("suite",)
         return tuple(dict.fromkeys(("suite", *(default if self.same is None else self.same))))
 
 

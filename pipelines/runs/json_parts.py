@@ -8,8 +8,7 @@ three, and finding the end of a value takes two regular expressions.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -30,8 +29,7 @@ _MAX_INDENT = 64
 _NEVER = re.compile(rb"(?!)")
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A member of the object (`index` None), or element `index` of the array that was asked to be opened.
 
     `raw` is None for a part over the limit. `value` is what an element says, where it was parsed to find its end.
@@ -39,7 +37,7 @@ class Part:
     """
 
     key: str
-    index: int | None
+    index: int | None  # type: ignore[assignment]  # the method of tuples, which nobody calls on a part
     raw: bytes | None
     value: Any = None
     is_clean: bool = False

@@ -140,6 +140,9 @@ def as_number(value: object, field: str, faults: list[Fault], *, minimum: float 
     """A finite number, also from a numeric text or a truth value (1 or 0)."""
     if value is None:
         return None
+    # Nearly every number is read by this line; NaN and infinity less themselves are no zero.
+    if type(value) is float and value - value == 0 and (minimum is None or value >= minimum):
+        return value
     try:
         number = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
@@ -163,6 +166,8 @@ def as_count(value: object, field: str, faults: list[Fault], *, maximum: int = _
     """A whole number from 0 to `maximum`, also written as a float."""
     if value is None:
         return None
+    if type(value) is int and 0 <= value <= maximum:
+        return value
     number = int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= maximum:
         faults.append(_fault(field, "count", f"must be a whole number from 0 to {maximum}", value))

@@ -72,7 +72,8 @@ class _Reading:
     group: SourceGroup
     builder: BatchBuilder
     run: LogRun | None = None
-    seen: set[tuple[str, int]] = field(default_factory=set)
+    # Samples by id, those of later epochs with their epoch: texts alone cost the garbage collector nothing.
+    seen: set[str | tuple[str, int]] = field(default_factory=set)
 
     def begin(self, header: JsonObject) -> None:
         """Take the run from the header."""
@@ -116,9 +117,10 @@ class _Reading:
             self.builder.note(faults, record_index=record.place, where=record.where)
 
     def _take(self, sample: Sample, faults: list[Fault]) -> None:
-        identity = (sample.output.sample_id, sample.output.repeat_index)
+        sample_id, epoch = sample.output.sample_id, sample.output.repeat_index + 1
+        identity = sample_id if epoch == 1 else (sample_id, epoch)
         if identity in self.seen:
-            faults.append(Fault("duplicate", f"Sample {identity[0]}, epoch {identity[1] + 1} came before."))
+            faults.append(Fault("duplicate", f"Sample {sample_id}, epoch {epoch} came before."))
             return
         self.seen.add(identity)
         self.builder.outputs.append(sample.output)

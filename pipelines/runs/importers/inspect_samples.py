@@ -6,8 +6,7 @@ Long texts stand in a log as `attachment://<hash>`; they are put back here, in t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.runs.importers.frames import OutputRow, TokenRow, TopToken
 from pipelines.runs.importers.messages import content_text, prompt_text
@@ -38,8 +37,7 @@ _UNCHANGED = "UNCHANGED"
 _TIME_LIMITS = frozenset({"time", "working"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sample:
+class Sample(NamedTuple):
     """One sample in one epoch."""
 
     output: OutputRow
@@ -74,7 +72,7 @@ def read_sample(value: JsonObject, run: LogRun, faults: list[Fault]) -> Sample |
         output_token_count=as_count(usage.get("output_tokens"), "usage.output_tokens", faults),
         latency_ms=_latency_ms(value, output, faults),
         time_to_first_token_ms=None,
-        scores=list(_scores(as_object(value.get("scores")), faults)),
+        scores=tuple(_scores(as_object(value.get("scores")), faults)),
         tags=(),
         error_message=as_text(error.get("message"))
         or as_text(output.get("error"))
