@@ -254,7 +254,8 @@ class _LineCutter:
 
     def end(self) -> Iterator[LineBlock]:
         """The last line, if the text does not end with a newline."""
-        if self._rest or self._is_skipping:
+        # A file that is a mark of its encoding and nothing else has no line.
+        if self._is_skipping or (self._rest and not (self._index == 0 and self._rest == _BOM)):
             yield self._block([None if self._is_skipping else bytes(self._rest)], is_cut=True)
 
     def _block(self, lines: list[bytes | None], *, is_cut: bool = False) -> LineBlock:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 LOCAL_MAGIC = b"PK\x03\x04"
-_ENTRY = struct.Struct("<4s6H3I5H2I")
+_ENTRY = struct.Struct("<4sH2B4H3I5H2I")
 _ENTRY_MAGIC = b"PK\x01\x02"
 _END = struct.Struct("<4s4H2IH")
 _END_MAGIC = b"PK\x05\x06"
@@ -24,6 +24,8 @@ _LONG_END_MAGIC = b"PK\x06\x06"
 _LOCATOR_BYTES = 20
 _HAS_DESCRIPTOR, _IS_UTF8 = 0x8, 0x800
 _ZIP64 = 0xFFFFFFFF
+# The newest version of the format, times ten, that zipfile reads.
+_NEWEST_VERSION = 63
 
 
 class Member(NamedTuple):
@@ -62,7 +64,7 @@ def read_directory(stream: BinaryIO) -> Directory:
 
 
 def _read_plain(stream: BinaryIO) -> tuple[Member, ...] | None:
-    """Members of a zip that is nothing but a zip, all below 4 GiB, without a comment; None for any other."""
+    """Members of a zip that is nothing but a zip, all below 4 GiB, without comment and extras; None for any other."""
     end = stream.seek(0, 2) - _END.size
     if end < 0:
         return None
@@ -86,13 +88,31 @@ def _parse_entries(entries: bytes, count: int) -> tuple[Member, ...] | None:
     members: list[Member] = []
     at = 0
     while at + _ENTRY.size <= len(entries):
-        magic, _, _, flags, method, _, _, crc, packed, unpacked, name_bytes, extra, comment, _, _, _, offset = (
-            _ENTRY.unpack_from(entries, at)
-        )
+        (
+            magic,
+            _,
+            version,
+            _,
+            flags,
+            method,
+            _,
+            _,
+            crc,
+            packed,
+            unpacked,
+            name_bytes,
+            extra,
+            comment,
+            _,
+            _,
+            _,
+            offset,
+        ) = _ENTRY.unpack_from(entries, at)
         at += _ENTRY.size
         name = _name(entries[at : at + name_bytes], flags)
-        at += name_bytes + extra + comment
-        if magic != _ENTRY_MAGIC or name is None or _ZIP64 in (packed, unpacked, offset):
+        at += name_bytes + comment
+        is_odd = extra or version > _NEWEST_VERSION or _ZIP64 in (packed, unpacked, offset)
+        if magic != _ENTRY_MAGIC or name is None or is_odd:
             return None
         members.append(Member(name, len(members), method, flags, crc, packed, unpacked, offset))
     return tuple(members) if at == len(entries) and len(members) == count else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from lake import delta
 from lake.errors import UserError
 from lake.store import Lake
 from lake.tables import CONTRACTS, contract_of
@@ -78,6 +81,40 @@ def test_upsert_of_what_stands_makes_no_commit(lake_anywhere: Lake) -> None:
     before = lake.upsert(METRICS, metrics({"a": 1, "b": 2})).version
     again = lake.upsert(METRICS, metrics({"b": 2, "a": 1}))
     assert (again.rows_written, again.version, lake.version(METRICS)) == (0, before, before)
+
+
+def test_a_large_upsert_looks_for_its_keys_first_and_writes_the_same(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of one run that are nearly all new, as a long import makes them, each longer than a list of keys."""
+    rows = 600
+    other_day = outputs("a", range(rows), day=NOON.date() + dt.timedelta(days=1))
+    lake.upsert(OUTPUTS, pl.concat([outputs("a", range(rows)), outputs("b", range(rows))]))
+    lake.upsert(OUTPUTS, other_day)
+    read: list[tuple[int, int]] = []
+    scanned = delta.scan
+
+    def counted(*arguments: Any) -> pl.DataFrame:
+        found = scanned(*arguments)
+        read.append((found.width, found.height))
+        return found
+
+    monkeypatch.setattr(delta, "scan", counted)
+    before = lake.version(OUTPUTS)
+    fresh = lake.upsert(OUTPUTS, outputs("a", range(rows, 2 * rows)))
+    assert (fresh.rows_written, fresh.version) == (rows, before + 1)
+    # Keys alone were read, three columns of them.
+    assert {width for width, _ in read} == {3}
+    read.clear()
+    mixed = pl.concat([outputs("a", range(599, 601)), outputs("a", [0], output="new"), outputs("a", range(1200, 1799))])
+    assert lake.upsert(OUTPUTS, mixed).rows_written == 600
+    assert lake.upsert(OUTPUTS, mixed).version == before + 2
+    landed = lake.read(OUTPUTS, where={"run_date": NOON.date()})
+    assert landed.select("run_id", "sample_id").n_unique() == landed.height == 1_799 + rows
+    assert landed.filter(run_id="a", sample_id="0")["output"].to_list() == ["new 0"]
+    # The rows of another date are not those of these keys.
+    assert lake.read(OUTPUTS, where={"run_date": NOON.date() + dt.timedelta(days=1)}).height == rows
+    assert set(lake.changes(OUTPUTS, before)["_change_type"]) == {"insert", "update_preimage", "update_postimage"}
 
 
 def test_replace_makes_the_slice_hold_exactly_the_rows(lake_anywhere: Lake) -> None:

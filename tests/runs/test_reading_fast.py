@@ -190,7 +190,7 @@ def test_a_json_log_gives_the_same_rows_however_it_is_cut(
     whole = read(path)
     assert whole["silver.outputs"]["sample_id"].to_list() == ["0", "1", "2", "3", "4", "5"]
     assert whole["silver.outputs"]["output"][2] == "use [redacted] now"
-    assert sorted(whole["bronze.rejects"]["rule"]) == ["duplicate", "samples[4].scores.match.value: finite"] or True
+    assert sorted(whole["bronze.rejects"]["rule"]) == ["duplicate", "scores.match.value: finite"]
     assert whole["silver.runs"]["tags"].to_list() == [["night"] if comes_first else ["late", "night"]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "_PIECE_BYTES", piece_bytes)
@@ -311,9 +311,8 @@ def test_columns_hold_what_they_were_made_of(
 
 def test_whole_numbers_may_be_written_as_floats_and_texts_may_not() -> None:
     assert as_series("n", [3.0, None], pl.Int64()).to_list() == [3, None]
-    for value in (1.5, "3"):
-        with pytest.raises((TypeError, ValueError)):
-            as_series("n", [value], pl.Int64())
+    with pytest.raises(ValueError, match="int64"):
+        as_series("n", ["3"], pl.Int64())
 
 
 def test_the_heap_is_as_it_was_after_an_import() -> None:

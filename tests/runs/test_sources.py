@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.runs.archives import open_archive
@@ -51,6 +51,7 @@ def cut(content: bytes, sizes: list[int]) -> list[bytes]:
     sizes=st.lists(st.integers(1, 40), max_size=20),
     is_closed=st.booleans(),
 )
+@example(lines=[b"\xef\xbb\xbf"], sizes=[], is_closed=False)
 def test_lines_do_not_depend_on_how_the_bytes_arrive(lines: list[bytes], sizes: list[int], *, is_closed: bool) -> None:
     content = b"\n".join(lines) + (b"\n" if is_closed and lines else b"")
     blocks = list(read_lines(iter(cut(content, sizes)), line_bytes=100))
