@@ -285,10 +285,16 @@ def test_a_finished_batch_is_not_asked_again(installation) -> None:
 
 
 def test_backends_are_asked_side_by_side_up_to_jobs(installation) -> None:
-    def meet(name: str, _count: int) -> None:
-        time.sleep(0.01)
+    begun, two_have_begun = set[str](), threading.Event()
 
-    alone, beside = Log(meet), Log(meet)
+    def meet(name: str, _count: int) -> None:
+        # The first backend waits until another is at work too, however slow the machine is.
+        begun.add(name)
+        if len(begun) > 1:
+            two_have_begun.set()
+        two_have_begun.wait(timeout=30)
+
+    alone, beside = Log(), Log(meet)
     launch(installation, alone, backends=["one", "two", "three"])
     assert max(map(len, alone.together)) == 1
     launch(installation, beside, backends=["one", "two", "three"], name="other", jobs=2)
