@@ -123,7 +123,7 @@ def _name(raw: bytes, flags: int) -> str | None:
     if b"\0" in raw:
         return None
     try:
-        return raw.decode("utf-8" if flags & _IS_UTF8 else "cp437")
+        return raw.decode("utf-8" if flags & _IS_UTF8 or raw.isascii() else "cp437")
     except UnicodeDecodeError:
         return None
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import multiprocessing
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -98,6 +100,38 @@ def test_a_folder_lands(lake: Lake, folder: Path) -> None:
     results = files.filter(pl.col("uri").str.contains("results_")).row(0, named=True)
     assert len(results["run_ids"]) == 2
     assert files.filter(pl.col("uri").str.ends_with("run.jsonl"))["record_count"].to_list() == [6]
+
+
+def test_a_long_file_tells_how_far_it_is(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "CHUNK_RECORDS", 3)
+    (tmp_path / lm_eval_name("sums")).write_bytes(lm_eval_samples(7))
+    seen: list[ImportProgress] = []
+    import_paths(lake, [tmp_path], now=NOW, progress=seen.append)
+    assert seen == [(0, 1, 3), (0, 1, 6), (0, 1, 7), (1, 1, 7)]
+
+
+def test_commits_follow_one_another_while_the_next_batches_are_read(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "CHUNK_RECORDS", 3)
+    monkeypatch.setattr(import_writer, "COMMIT_RECORDS", 3)
+    (tmp_path / lm_eval_name("sums")).write_bytes(lm_eval_samples(30))
+    names, under_way, most = set[str](), 0, 0
+    append = lake.append_batches
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        nonlocal under_way, most
+        names.add(threading.current_thread().name)
+        under_way += 1
+        most = max(most, under_way)
+        time.sleep(0.02)
+        under_way -= 1
+        return append(*arguments, **options)
+
+    monkeypatch.setattr(lake, "append_batches", watched)
+    assert import_paths(lake, [tmp_path], now=NOW).samples == 30
+    assert (names, most) == ({"commit_0"}, 1)
+    assert sorted(lake.read("silver.outputs")["sample_id"].cast(pl.Int64)) == list(range(30))
 
 
 def test_importing_again_changes_nothing(lake: Lake, folder: Path) -> None:
