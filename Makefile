@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly test ui check lint types layers docs docs-check bench lock clean
+.PHONY: help nightly test explore ui check lint types layers docs docs-check bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,7 +24,10 @@ nightly: $(STAMP) ## run the main job on the embedded models and print what came
 	@$(BIN)/benchlake nightly
 
 test: $(STAMP) ## run the whole test suite, on all cores
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --hypothesis-profile=ci
+
+explore: $(STAMP) ## the same with new random examples in the property tests; CI takes the same ones each time
+	@$(BIN)/python -m pytest -n auto --hypothesis-profile=default
 
 ui: $(STAMP) ## open the Dagster UI on http://127.0.0.1:3000
 	@$(BIN)/benchlake ui

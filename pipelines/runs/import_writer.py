@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # Files and rows of a call are gathered up to here before they are committed: one commit a table for many small files,
 # and memory that does not grow with the number of samples.
-COMMIT_RECORDS = 20_000
+COMMIT_RECORDS = 10_000
 COMMIT_BYTES = 128 << 20
 # One list of ids in a predicate; beyond it the whole column is read.
 MAX_LISTED = 500

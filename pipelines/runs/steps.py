@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.runs.bundles import bind_parts
-from pipelines.runs.heap import settled_heap
 from pipelines.runs.import_writer import MAX_LISTED, ImportWriter
 from pipelines.runs.importers import IMPORTERS, importer_of
 from pipelines.runs.imports import ImportResult, Mark, Refusal, find_candidates, identify_files, plan_import
+from pipelines.runs.interpreter import tuned_interpreter
 from pipelines.runs.sources import Limits, SourceFile
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def import_paths(
     read_before = frozenset(
         sha256 for sha256, known in marks.items() if any(mark.source_kind in IMPORTERS for mark in known)
     )
-    with settled_heap(), ImportWriter(lake, now=now, read_before=read_before) as writer:
+    with tuned_interpreter(), ImportWriter(lake, now=now, read_before=read_before) as writer:
         for group in plan.groups:
             writer.read(group, limits=limits, on_batch=teller.add_records)
             teller.add_files(group.file_count)

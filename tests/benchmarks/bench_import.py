@@ -58,7 +58,8 @@ from pipelines.runs.sources import Limits, identify, read_head
 path = Path(sys.argv[1]).resolve()
 file = identify(path, root=path.parent, limits=Limits())
 importer = detect_importer(read_head(file, limits=Limits()))
-group = SourceGroup(source_kind=importer.source_kind, importer_version=importer.version, files=(file,))
+beside = [identify(other, root=path.parent, limits=Limits()) for other in importer.companions(path)]
+group = SourceGroup(source_kind=importer.source_kind, importer_version=importer.version, files=(file, *beside))
 """,
     work="sum(batch.outputs.height for batch in importer.read(group, limits=Limits()))",
 )

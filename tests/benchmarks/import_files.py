@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 import zstandard
 
-from tests.runs.run_files import DATE_ID, inspect_header
+from tests.runs.run_files import inspect_header, lm_eval_name, lm_eval_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,10 @@ _MODEL = "openai/tiny"
 
 
 def lm_eval_file(folder: Path, count: int) -> Path:
-    """`count` generations of one task, about 1.7 kB each, one filter, one metric."""
-    path = folder / f"samples_speed_{DATE_ID}.jsonl"
+    """`count` generations of one task, about 2.2 kB each, one filter, one metric; their results lie beside them."""
+    effective = {"speed": {"original": count, "effective": count}}
+    (folder / lm_eval_name()).write_bytes(lm_eval_results(("speed",), **{"n-samples": effective}))
+    path = folder / lm_eval_name("speed")
     seed = random.Random(7)
     with path.open("wb") as stream:
         for index in range(count):
