@@ -9,12 +9,33 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets import batches, evidence, jobs, runs, schedules, sensors
+from assets import (
+    attribution,
+    batches,
+    databits,
+    embeddings,
+    evidence,
+    examples,
+    experiments,
+    jobs,
+    optimization,
+    runs,
+    schedules,
+    sensors,
+    timelines,
+    trends,
+)
 from assets.contract_checks import contract_check
 from assets.tables import table_spec
 from pipelines.evidence.policy import load_policy
 from resources.config import Config
 from resources.dagster_resources import InstallationResource
+
+# Beside runs and evidence, whose definitions depend on the policy. In the order of the night.
+ROOMS = tuple(
+    module.ROOM
+    for module in (timelines, trends, databits, embeddings, examples, optimization, attribution, experiments)
+)
 
 
 def build_defs(*, folder: Path | None = None, executor: dg.ExecutorDefinition | None = None) -> dg.Definitions:
@@ -28,16 +49,29 @@ def build_defs(*, folder: Path | None = None, executor: dg.ExecutorDefinition | 
         runs.imported_runs,
         evidence.compared_runs,
         evidence.judged_gates(policy),
+        *(asset for room in ROOMS for asset in room.assets),
     ]
     # Written by commands and by steps beside their own tables; here for lineage, columns and checks.
-    recorded = (*runs.REMARKED_TABLES, *evidence.RECORDED_TABLES)
-    checked = (*batches.BATCH_TABLES, *runs.IMPORTED_TABLES, *evidence.EVIDENCE_TABLES, *recorded)
+    recorded = (
+        *runs.REMARKED_TABLES,
+        *evidence.RECORDED_TABLES,
+        *(table for room in ROOMS for table in room.recorded_tables),
+    )
+    written = (*batches.BATCH_TABLES, *runs.IMPORTED_TABLES, *evidence.EVIDENCE_TABLES)
+    checked = (*written, *(table for room in ROOMS for table in room.tables), *recorded)
     return dg.Definitions(
         assets=[*dg.with_source_code_references(assets), *map(table_spec, recorded)],
-        asset_checks=[contract_check(table) for table in checked],
-        jobs=list(jobs.JOBS),
+        asset_checks=[*map(contract_check, checked), *(check for room in ROOMS for check in room.checks)],
+        jobs=[
+            *jobs.build_jobs(key for room in ROOMS for key in room.night),
+            *(job for room in ROOMS for job in room.jobs),
+        ],
         schedules=[schedules.nightly_schedule(config.nightly)],
-        sensors=[sensors.landing_sensor, sensors.run_feed_sensor],
+        sensors=[
+            sensors.landing_sensor,
+            sensors.run_feed_sensor,
+            *(sensor for room in ROOMS for sensor in room.sensors),
+        ],
         resources={"installation": InstallationResource(folder=str(folder))},
         executor=executor or dg.in_process_executor,
     )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import dagster as dg
 
 from assets.batches import BATCH_KEYS
 from assets.evidence import EVIDENCE_KEYS
 from assets.runs import IMPORT_KEYS, SUITE_RUNS
 
-NIGHTLY = dg.define_asset_job(
-    "nightly",
-    selection=dg.AssetSelection.assets(SUITE_RUNS, *IMPORT_KEYS, *EVIDENCE_KEYS),
-    description="Ask the suite, import what landed, diff outputs, judge gates: one night, for one run date.",
-)
 IMPORT_LANDING = dg.define_asset_job(
     "import_landing",
     selection=dg.AssetSelection.assets(*IMPORT_KEYS),
@@ -30,4 +27,14 @@ ASK_SUITES = dg.define_asset_job(
     description="Ask suites by backends by repeats as one batch that can be resumed. Choose them in the launchpad; "
     "launched as it stands it asks the night's suite on the night's backends.",
 )
-JOBS = (NIGHTLY, IMPORT_LANDING, UPDATE_EVIDENCE, ASK_SUITES)
+
+
+def build_jobs(keys: Iterable[dg.AssetKey]) -> list[dg.UnresolvedAssetJobDefinition]:
+    """The night with what other rooms add to it (`keys`), and the jobs of runs and evidence."""
+    nightly = dg.define_asset_job(
+        "nightly",
+        selection=dg.AssetSelection.assets(SUITE_RUNS, *IMPORT_KEYS, *EVIDENCE_KEYS, *keys),
+        description="Ask the suite, import what landed, diff outputs, judge gates, and bring every other room up to "
+        "date: one night, for one run date.",
+    )
+    return [nightly, IMPORT_LANDING, UPDATE_EVIDENCE, ASK_SUITES]

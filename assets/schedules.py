@@ -4,7 +4,6 @@ import datetime as dt
 
 import dagster as dg
 
-from assets.jobs import NIGHTLY
 from resources.config import NightlyConfig
 
 
@@ -12,7 +11,7 @@ def nightly_schedule(config: NightlyConfig) -> dg.ScheduleDefinition:
     """Start `nightly` at the configured time, for the UTC date on which it starts."""
 
     @dg.schedule(
-        job=NIGHTLY,
+        job="nightly",
         name="nightly",
         cron_schedule=config.cron,
         execution_timezone=config.time_zone,

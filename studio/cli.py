@@ -15,13 +15,24 @@ import typer
 
 from lake.errors import BenchlakeError, UserError
 from studio import (
+    attribution_commands,
     batch_commands,
+    databit_commands,
+    decision_commands,
     demo_command,
     diff_commands,
+    dspy_commands,
+    example_commands,
+    export_commands,
     gate_commands,
+    index_commands,
+    report_commands,
     run_commands,
+    scenario_commands,
     schema_command,
     suite_commands,
+    timeline_commands,
+    trend_commands,
 )
 from studio.options import FormatOption, JsonOption, open_installation, say
 
@@ -51,8 +62,19 @@ app = typer.Typer(
 run_commands.register(app)
 gate_commands.register(app)
 diff_commands.register(app)
+trend_commands.register(app)
+timeline_commands.register(app)
 suite_commands.register(app)
 batch_commands.register(app)
+databit_commands.register(app)
+index_commands.register(app)
+example_commands.register(app)
+dspy_commands.register(app)
+attribution_commands.register(app)
+scenario_commands.register(app)
+decision_commands.register(app)
+export_commands.register(app)
+report_commands.register(app)
 schema_command.register(app)
 demo_command.register(app)
 

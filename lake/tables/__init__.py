@@ -7,12 +7,39 @@ from __future__ import annotations
 
 from lake.contracts import TableContract
 from lake.errors import UserError
-from lake.tables import evidence, operations, remarks, runs, suites
+from lake.tables import (
+    attribution,
+    databits,
+    embeddings,
+    evidence,
+    examples,
+    experiments,
+    operations,
+    optimization,
+    remarks,
+    runs,
+    suites,
+    timelines,
+    trends,
+)
 
-CONTRACTS: dict[str, TableContract] = {
-    contract.address: contract
-    for contract in (*operations.TABLES, *runs.TABLES, *suites.TABLES, *remarks.TABLES, *evidence.TABLES)
-}
+ROOMS = (
+    operations,
+    runs,
+    suites,
+    remarks,
+    evidence,
+    timelines,
+    trends,
+    databits,
+    embeddings,
+    examples,
+    optimization,
+    attribution,
+    experiments,
+)
+
+CONTRACTS: dict[str, TableContract] = {contract.address: contract for room in ROOMS for contract in room.TABLES}
 
 
 def contract_of(address: str) -> TableContract:

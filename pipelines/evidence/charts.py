@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import polars as pl
 
+from pipelines.drawing import SIDE_COLOURS, draw
+
 # More points than pixels draw nothing more.
 _MAX_POINTS = 400
-# Told apart by everyone, also in grey: the candidate is darker and drawn last.
-_COLOURS = {"baseline": "#e69f00", "candidate": "#0072b2"}
 _WIDTH, _HEIGHT = 520, 220
 
 
@@ -32,7 +32,7 @@ def latency_chart(latencies: pl.DataFrame, *, title: str) -> str:
     colour = alt.Color(
         "name:N",
         title=None,
-        scale=alt.Scale(domain=names["name"].to_list(), range=[_COLOURS[side] for side in names["side"]]),
+        scale=alt.Scale(domain=names["name"].to_list(), range=[SIDE_COLOURS[side] for side in names["side"]]),
         legend=alt.Legend(orient="bottom", labelLimit=360),
     )
     axis = alt.X("latency_ms:Q", title="latency (ms, logarithmic)", scale=alt.Scale(type="log", nice=False))
@@ -45,13 +45,6 @@ def latency_chart(latencies: pl.DataFrame, *, title: str) -> str:
     marks = alt.Chart(medians.to_arrow()).mark_rule(strokeDash=[4, 3]).encode(x=axis, color=colour)
     chart = (lines + marks).properties(width=_WIDTH, height=_HEIGHT, title=title)
     return draw(chart.to_json())
-
-
-def draw(specification: str) -> str:
-    """A Vega-Lite specification as SVG text; nothing is loaded from anywhere."""
-    import vl_convert
-
-    return str(vl_convert.vegalite_to_svg(specification, allowed_base_urls=[]))
 
 
 def _cumulative(rows: pl.DataFrame) -> pl.DataFrame:

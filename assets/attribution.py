@@ -1,0 +1,5 @@
+"""Assets of the attribution room."""
+
+from assets.rooms import Room
+
+ROOM = Room()

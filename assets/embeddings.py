@@ -1,0 +1,5 @@
+"""Assets of the embeddings room."""
+
+from assets.rooms import Room
+
+ROOM = Room()

@@ -1,0 +1,5 @@
+"""Assets of the timelines room."""
+
+from assets.rooms import Room
+
+ROOM = Room()

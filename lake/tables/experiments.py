@@ -1,0 +1,7 @@
+"""Tables of the experiment explorer: scenarios and decisions."""
+
+from __future__ import annotations
+
+from lake.contracts import TableContract
+
+TABLES: tuple[TableContract, ...] = ()

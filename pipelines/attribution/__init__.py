@@ -1,0 +1,1 @@
+"""What each unit or example contributed, with its interval."""

@@ -1,0 +1,1 @@
+"""Versioned units, lineage, quality, curation: what is the data made of?"""

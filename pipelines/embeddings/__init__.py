@@ -1,0 +1,1 @@
+"""Vectors and the vector index, kept in step by change feed."""

@@ -1,0 +1,1 @@
+"""The example store: few-shot examples, search, usage, effectiveness."""

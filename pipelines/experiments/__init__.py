@@ -1,0 +1,1 @@
+"""Comparisons, scenarios, the decision ledger, exports and reports."""

@@ -1,0 +1,1 @@
+"""Spans, summaries and their diffs: where the time went, and which part got slower."""

@@ -1,0 +1,1 @@
+"""Series, change points, regressions: better or worse, and since which commit."""

@@ -1,0 +1,9 @@
+"""Commands of attribution."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of attribution to the command line."""

@@ -1,0 +1,9 @@
+"""Commands of DataBits."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of DataBits to the command line."""

@@ -1,0 +1,9 @@
+"""Commands of scenarios."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of scenarios to the command line."""
