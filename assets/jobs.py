@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.batches import BATCH_KEYS
 from assets.evidence import EVIDENCE_KEYS
+from assets.rooms import AssetJob
 from assets.runs import IMPORT_KEYS, SUITE_RUNS
 
 IMPORT_LANDING = dg.define_asset_job(
@@ -28,13 +29,14 @@ ASK_SUITES = dg.define_asset_job(
     "launched as it stands it asks the night's suite on the night's backends.",
 )
 
+JOBS = (IMPORT_LANDING, UPDATE_EVIDENCE, ASK_SUITES)
 
-def build_jobs(keys: Iterable[dg.AssetKey]) -> list[dg.UnresolvedAssetJobDefinition]:
-    """The night with what other rooms add to it (`keys`), and the jobs of runs and evidence."""
-    nightly = dg.define_asset_job(
+
+def nightly_job(keys: Iterable[dg.AssetKey]) -> AssetJob:
+    """The night, with what other rooms add to it (`keys`)."""
+    return dg.define_asset_job(
         "nightly",
         selection=dg.AssetSelection.assets(SUITE_RUNS, *IMPORT_KEYS, *EVIDENCE_KEYS, *keys),
         description="Ask the suite, import what landed, diff outputs, judge gates, and bring every other room up to "
         "date: one night, for one run date.",
     )
-    return [nightly, IMPORT_LANDING, UPDATE_EVIDENCE, ASK_SUITES]

@@ -1,16 +1,24 @@
 """What a room adds to the code location.
 
-What does not belong here: any asset. A room's module ends in `ROOM = Room(…)`; `assets.definitions` puts rooms together.
+What does not belong here: any asset. A room's module ends in `ROOM = Room(…)`; `assets.definitions` puts them
+together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
 from assets.tables import asset_key
+
+if TYPE_CHECKING:
+    # What `dg.define_asset_job` gives; Dagster does not export the name.
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+AssetJob: TypeAlias = "UnresolvedAssetJobDefinition"
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class Room:
     recorded_tables: Sequence[str] = ()
     """Tables that commands, or steps beside their own table, write: assets without a function."""
     checks: Sequence[dg.AssetChecksDefinition] = ()
-    jobs: Sequence[dg.JobDefinition | dg.UnresolvedAssetJobDefinition] = ()
+    jobs: Sequence[dg.JobDefinition | AssetJob] = ()
     sensors: Sequence[dg.SensorDefinition] = ()
     night: Sequence[dg.AssetKey] = ()
     """Assets that the job `nightly` materialises, after those they depend on."""

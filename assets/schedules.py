@@ -4,14 +4,15 @@ import datetime as dt
 
 import dagster as dg
 
+from assets.rooms import AssetJob
 from resources.config import NightlyConfig
 
 
-def nightly_schedule(config: NightlyConfig) -> dg.ScheduleDefinition:
-    """Start `nightly` at the configured time, for the UTC date on which it starts."""
+def nightly_schedule(config: NightlyConfig, job: AssetJob) -> dg.ScheduleDefinition:
+    """Start the job `nightly` at the configured time, for the UTC date on which it starts."""
 
     @dg.schedule(
-        job="nightly",
+        job=job,
         name="nightly",
         cron_schedule=config.cron,
         execution_timezone=config.time_zone,

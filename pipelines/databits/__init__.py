@@ -1,1 +1,1 @@
-"""Versioned units, lineage, quality, curation: what is the data made of?"""
+"""Versioned units, lineage, quality, curation: what the data is made of."""
