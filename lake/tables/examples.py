@@ -75,7 +75,7 @@ class ExampleEffects(dy.Schema):
     scored_count = count("Uses whose outcome is known.", nullable=False)
     comparable_count = count("Scored uses that have something comparable without the example.", nullable=False)
     stratum_count = count("Strata in which it is compared.", nullable=False)
-    mean_outcome = measure("score", "Mean outcome of its uses; what it was used on is not taken out.")
+    mean_outcome_score = measure("score", "Mean outcome of its uses; what it was used on is not taken out.")
     lift = measure("score", "Mean difference to comparable calls without it, before shrinkage.")
     standard_error = measure("score", "Standard error of lift.", min=0)
     prior_scale = measure("score", "Standard deviation of true lifts among examples, as estimated.", min=0)
