@@ -10,6 +10,10 @@ RUN_STATUSES = ("success", "error", "cancelled", "started")
 OUTPUT_STATUSES = ("ok", "assert_fail", "error", "timeout", "cancelled")
 PARAMETER_TYPES = ("number", "text", "boolean", "json", "null")
 SPAN_STATUSES = ("ok", "error")
+DEVICES = ("cpu", "gpu")
+SPAN_KINDS = (
+    "step", "phase", "request", "operator", "runtime", "kernel", "copy", "communication", "other",
+)  # fmt: skip
 
 
 class RunFiles(dy.Schema):
@@ -196,6 +200,20 @@ class Spans(dy.Schema):
     started_at = timestamp("Start as wall-clock time, where the source knows it.")
     status = vocabulary(*SPAN_STATUSES, description="Whether the span itself reports a failure.")
     attributes = dy.String(nullable=True, description="Everything else the source says of it, as canonical JSON text.")
+    lane = dy.String(
+        nullable=True,
+        description="Row of the timeline that it stands in: process and thread, and a number where spans overlap that "
+        "do not enclose each other.",
+    )
+    device = vocabulary(*DEVICES, nullable=True, description="What was busy with it.")
+    span_kind = vocabulary(*SPAN_KINDS, nullable=True, description="What it is, in one word for all sources.")
+    step = dy.Int64(nullable=True, description="Iteration it belongs to, by the number that the source gives it.")
+    phase = dy.String(nullable=True, description="Innermost phase around it on its lane; its own name if it is one.")
+    depth = dy.Int32(nullable=True, min=0, description="Spans around it on its lane.")
+    parent_span_index = dy.Int64(nullable=True, min=0, description="The nearest of them: its span_index.")
+    self_ns = dy.Int64(
+        nullable=True, min=0, description="Time in it and in no span that it encloses.", metadata={"unit": "ns"}
+    )
 
 
 TABLES = (
