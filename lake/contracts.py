@@ -37,7 +37,8 @@ class TableContract:
 
     `grain` is one sentence that starts with "One row per". `partition_by` columns become folders, `sort_by` is the
     order of rows inside a file and of compaction. `is_append_only` tables take `append` alone.
-    `aligned_lists` are list columns of which a row's are all of one length.
+    `aligned_lists` are list columns of which a row's are all of one length. `is_read_by_key` says that rows are fetched
+    a few at a time by their key, so that files are written in small pages.
     """
 
     name: str
@@ -48,6 +49,7 @@ class TableContract:
     sort_by: tuple[str, ...] = ()
     is_append_only: bool = False
     aligned_lists: tuple[str, ...] = ()
+    is_read_by_key: bool = False
 
     @property
     def address(self) -> str:

@@ -34,6 +34,9 @@ _PIECE_ROWS = 32_768
 _ROW_GROUP_ROWS = 131_072
 # A row of lists in lists (the tokens of an answer, ten alternatives each) takes 20 kB in memory where others take one.
 _ROW_GROUP_NESTED_ROWS = 4_096
+# A reader of a few keys decodes the whole page of each in every column: of 100,000 examples, twenty come in half the
+# time that pages of the usual 20,000 rows take, at the same size and speed of writing.
+_KEYED_PAGE_ROWS = 512
 # Fail rather than rebase when another commit came first: the store computes again on a fresh handle.
 EXCLUSIVE = CommitProperties(max_commit_retries=0)
 # Log entries are never expired: pinned versions, cursors and time travel need them, and they are small.
@@ -52,6 +55,9 @@ def writer_properties(contract: TableContract, *, compression_level: int = 1) ->
         compression="ZSTD",
         compression_level=compression_level,
         max_row_group_size=_row_group_rows(contract),
+        # Pages end between the batches in which rows are written, so both have to be small.
+        data_page_row_count_limit=_KEYED_PAGE_ROWS if contract.is_read_by_key else None,
+        write_batch_size=_KEYED_PAGE_ROWS if contract.is_read_by_key else None,
         default_column_properties=ColumnProperties(statistics_enabled="NONE"),
         column_properties={name: ColumnProperties(statistics_enabled="PAGE") for name in _indexed(contract)},
     )

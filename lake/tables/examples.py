@@ -96,6 +96,7 @@ TABLES = (
         grain="One row per example, at its newest version.",
         schema=Examples,
         sort_by=("example_id",),
+        is_read_by_key=True,
     ),
     TableContract(
         name="example_usages",
