@@ -1,1 +1,1 @@
-"""Vectors and the vector index, kept in step by change feed."""
+"""Embeddings: vectors of texts, and the index by which texts are found by meaning, kept in step by change feed."""

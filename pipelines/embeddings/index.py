@@ -1,0 +1,66 @@
+"""The vector index: nearest texts of one model, as of one version of `silver.embeddings`.
+
+What belongs here: searching what is loaded. Files are `index_files.py`, following the table is `index_sync.py`, and
+texts in place of vectors are `service.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lake.errors import UserError
+from pipelines.embeddings.embedder import ModelIdentity, Vectors
+from pipelines.embeddings.segments import Ids, Segment, best_hits, no_hits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """Nearest vectors of each query, best first, and which version of `silver.embeddings` was searched.
+
+    `ids` are vector ids, -1 where there are fewer than k; `similarities` are cosines, -inf there. Both (queries, k).
+    """
+
+    ids: Ids
+    similarities: Vectors
+    version: int
+
+
+class VectorIndex:
+    """Vectors of one model in memory. Immutable: following the table makes another one. Safe to share by threads."""
+
+    def __init__(self, *, model: ModelIdentity, version: int, segments: Sequence[Segment]) -> None:
+        self.model = model
+        self.version = version
+        self.segments = tuple(segments)
+
+    def __len__(self) -> int:
+        return sum(segment.alive_count for segment in self.segments)
+
+    def search(self, vectors: Vectors, k: int, *, allowed_ids: ArrayLike | None = None) -> Neighbours:
+        """The `k` nearest of each of `vectors` (queries, dimension), unit length, of those in `allowed_ids` if given.
+
+        Small tables are compared whole; how a filter is applied is decided by how much it leaves. Raises `UserError`
+        for vectors of another dimension.
+        """
+        queries = np.ascontiguousarray(np.atleast_2d(vectors), dtype=np.float32)
+        if queries.shape[1] != self.model.dimension:
+            raise UserError(
+                f"This index holds vectors of {self.model.model_name} with {self.model.dimension} dimensions; the query "
+                f"has {queries.shape[1]}. Make it with the same model."
+            )
+        if k < 1:
+            raise UserError(f"k must be at least 1, not {k}.")
+        allowed = None if allowed_ids is None else np.unique(np.asarray(allowed_ids, dtype=np.int64))
+        hits = [segment.search(queries, k, allowed_ids=allowed) for segment in self.segments]
+        if len(hits) == 1:
+            best = hits[0]
+        elif hits:
+            ids = np.concatenate([part.ids for part in hits], axis=1)
+            best = best_hits(ids, np.concatenate([part.similarities for part in hits], axis=1), k)
+        else:
+            best = no_hits(len(queries), k)
+        return Neighbours(ids=best.ids, similarities=best.similarities, version=self.version)
