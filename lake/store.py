@@ -1,4 +1,4 @@
-"""The only writer of the lake: four idempotent verbs, the change feed, cursors and pins.
+"""The only writer of the lake: five idempotent verbs, the change feed, cursors and pins.
 
 What belongs here: opening tables, deciding what a verb writes, and trying again after a conflict. What is done with
 one open Delta handle is `lake/delta.py`, checking rows `lake/validation.py`, SQL `lake/query.py`, compaction and
@@ -147,22 +147,34 @@ class Lake:
             return contract.empty().select(names)
         return scan(handle, contract, names, sql_predicate(where) if where else None)
 
-    def changes(self, table: str, since: int, *, until: int | None = None) -> pl.DataFrame:
-        """Change-feed rows of the versions after `since` up to `until` (newest when None).
+    def changes(
+        self, table: str, since: int, *, until: int | None = None, columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """Change-feed rows of the versions after `since` up to `until` (newest when None), of `columns` or all.
 
         Adds `_change_type` (insert, update_preimage, update_postimage, delete) and `_commit_version`. Compaction
         makes no changes. Raises `UserError` when maintenance has removed a version that is asked for.
         """
         contract = contract_of(table)
+        names = list(columns) if columns is not None else list(contract.dtypes)
+        for name in set(names) - set(contract.dtypes):
+            raise UserError.unknown(f"column of {table}", name, contract.dtypes)
         handle = self._open_existing(contract)
         newest = NO_VERSION if handle is None else handle.version()
         last = newest if until is None else min(until, newest)
         if handle is None or since >= last:
-            return contract.empty().with_columns(
-                _change_type=pl.lit(None, dtype=pl.String), _commit_version=pl.lit(None, dtype=pl.Int64)
+            return (
+                contract.empty()
+                .select(names)
+                .with_columns(_change_type=pl.lit(None, dtype=pl.String), _commit_version=pl.lit(None, dtype=pl.Int64))
             )
         try:
-            feed = pl.DataFrame(handle.load_cdf(starting_version=max(since + 1, 0), ending_version=last).read_all())
+            reader = handle.load_cdf(
+                starting_version=max(since + 1, 0),
+                ending_version=last,
+                columns=None if columns is None else [*_stored(handle, names), "_change_type", "_commit_version"],
+            )
+            feed = pl.DataFrame(reader.read_all())
         except Exception as error:  # the Arrow stream raises a bare Exception for a file that is gone
             if "not found" not in str(error).lower():
                 raise
@@ -171,7 +183,7 @@ class Lake:
                 f"Rebuild the consumer from the whole table and set its cursor to {newest}."
             ) from error
         return feed.select(
-            *(conformed(feed, name, dtype) for name, dtype in contract.dtypes.items()),
+            *(conformed(feed, name, contract.dtypes[name]) for name in names),
             "_change_type",
             pl.col("_commit_version").cast(pl.Int64),
         )
@@ -236,6 +248,28 @@ class Lake:
             return changed.height
 
         written, version = self._commit(contract, "upsert", attempt)
+        return WriteResult(
+            table=table, version=version, rows_in=rows.height, rows_written=written, rows_rejected=rejected
+        )
+
+    def insert(self, table: str, rows: pl.DataFrame, *, source_uri: str = "") -> WriteResult:
+        """Add the rows whose key is new and leave those that stand as they are, whatever else they say.
+
+        For rows that are never changed, such as numbered versions: of two writers that give the same number to
+        different things one inserts, and the other sees fewer rows written than it handed in.
+        """
+        contract = _keyed(contract_of(table))
+        good, rejected = self._admit(contract, rows, source_uri)
+
+        def attempt(handle: DeltaTable) -> int:
+            standing = rows_of_keys(handle, contract, good, columns=contract.key)
+            new = good.join(standing, on=contract.key, how="anti", maintain_order="left")
+            if new.is_empty():
+                return 0
+            append_alone(handle, contract, new)
+            return new.height
+
+        written, version = self._commit(contract, "insert", attempt)
         return WriteResult(
             table=table, version=version, rows_in=rows.height, rows_written=written, rows_rejected=rejected
         )
@@ -418,6 +452,12 @@ def _local_folder(text: str) -> str:
     if re.search(r"%[0-9A-Fa-f]{2}", folder):
         raise UserError(f"A lake cannot be in {folder!r}: a percent sign with two hex digits is taken for an escape.")
     return folder
+
+
+def _stored(handle: DeltaTable, names: Sequence[str]) -> list[str]:
+    """Those of the columns that this version of the table has; the others are null."""
+    known = {field.name for field in handle.schema().fields}
+    return [name for name in names if name in known]
 
 
 def _keyed(contract: TableContract) -> TableContract:

@@ -174,3 +174,10 @@ def test_tables_are_created_once_by_four_processes(lake_anywhere: Lake, workers:
     runs = [workers.submit(other.insert_own, lake_anywhere, writer, 1) for writer in range(WRITERS)]
     assert [run.result() for run in runs] == [1] * WRITERS
     assert set(values_of(lake_anywhere)) == {f"run-{writer}-0" for writer in range(WRITERS)}
+
+
+def test_a_key_that_four_processes_insert_at_once_is_one_writers(lake: Lake, workers: ProcessPoolExecutor) -> None:
+    runs = [workers.submit(other.insert_contested, lake, writer, 5) for writer in range(WRITERS)]
+    won = {name: float(writer) for writer, run in enumerate(runs) for name in run.result()}
+    assert sum(len(run.result()) for run in runs) == 5
+    assert values_of(lake) == won

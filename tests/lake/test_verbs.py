@@ -261,3 +261,25 @@ def test_wide_rows_are_grouped_by_fewer(lake: Lake, address: str, groups: int) -
 def test_several_versions_are_told_at_once(lake: Lake) -> None:
     lake.upsert(METRICS, metrics({"a": 1}))
     assert lake.versions([METRICS, OUTPUTS]) == {METRICS: 1, OUTPUTS: -1}
+
+
+def test_insert_adds_new_keys_and_leaves_standing_rows_as_they_are(lake_anywhere: Lake) -> None:
+    lake = lake_anywhere
+    lake.upsert(METRICS, metrics({"a": 1}))
+    result = lake.insert(METRICS, metrics({"a": 9, "b": 2}))
+    assert (result.rows_in, result.rows_written) == (2, 1)
+    assert values_of(lake) == {"a": 1, "b": 2}
+    assert lake.insert(METRICS, metrics({"a": 9, "b": 9})).version == result.version
+
+
+def test_the_feed_gives_the_columns_that_are_asked_for(lake_anywhere: Lake) -> None:
+    lake = lake_anywhere
+    lake.upsert(METRICS, metrics({"a": 1}))
+    lake.upsert(METRICS, metrics({"a": 2, "b": 3}))
+    feed_rows = lake.changes(METRICS, -1, columns=["value", "run_id"])
+    assert feed_rows.columns == ["value", "run_id", "_change_type", "_commit_version"]
+    whole = lake.changes(METRICS, -1)
+    assert feed_rows.sort(pl.all()).equals(whole.select(feed_rows.columns).sort(pl.all()))
+    assert lake.changes(METRICS, lake.version(METRICS), columns=["value"]).columns[0] == "value"
+    with pytest.raises(UserError, match="no column of silver.run_metrics named 'valu'"):
+        lake.changes(METRICS, -1, columns=["valu"])

@@ -53,3 +53,9 @@ def maintain_once(lake: Lake, table: str) -> str:
     except LeaseHeldError:
         return "held"
     return "done"
+
+
+def insert_contested(lake: Lake, writer: int, keys: int) -> list[str]:
+    """Insert the same keys as every other writer, one at a time; gives those that this process got."""
+    names = [f"run-{key}" for key in range(keys)]
+    return [name for name in names if lake.insert(METRICS, metrics({name: writer})).rows_written]
