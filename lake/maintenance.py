@@ -12,13 +12,14 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deltalake.exceptions import CommitFailedError
 
 from lake.delta import EXCLUSIVE, HOOKS, recorded_rows, writer_properties
 from lake.errors import ConflictError, MaintenanceError
-from lake.store import CURSORS, MAX_TRIES, PINS
+from lake.history import commits_since
+from lake.store import CURSORS, PINS
 from lake.tables import contract_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _verify(lake: Lake, table: str, before: int) -> None:
 
     Appends may have landed before and after the compaction, so it is looked up in the log.
     """
-    for version, commit in _commits_since(lake, table, before).items():
+    for version, commit in commits_since(lake, table, before).items():
         if commit["operation"] != "OPTIMIZE":
             continue
         rows_before, rows_after = _rows_at(lake, table, version - 1), _rows_at(lake, table, version)
@@ -151,25 +152,6 @@ def _vacuum(lake: Lake, table: str, retention_hours: int) -> tuple[tuple[int, ..
 
 def _hours_since(lake: Lake, table: str, version: int) -> int:
     """Whole hours, rounded up, since `version` was committed, and the slack."""
-    committed_ms = _commits_since(lake, table, version - 1)[version]["timestamp"]
+    committed_ms = commits_since(lake, table, version - 1)[version]["timestamp"]
     age = dt.datetime.now(dt.UTC) - dt.datetime.fromtimestamp(committed_ms / 1000, dt.UTC)
     return math.ceil(age / dt.timedelta(hours=1)) + CLOCK_SLACK_HOURS
-
-
-def _commits_since(lake: Lake, table: str, version: int) -> dict[int, dict[str, Any]]:
-    """What the log says of every version after `version`, oldest first.
-
-    `history` reads the log's newest entries but numbers them from the handle's version, so it is believed only when
-    nobody committed meanwhile.
-    """
-    for _ in range(MAX_TRIES):
-        handle = lake.open_for_write(contract_of(table))
-        newest = handle.version()
-        if newest == version:
-            return {}
-        entries = handle.history(limit=newest - version)
-        if lake.version(table) == newest:
-            return dict(zip(range(version + 1, newest + 1), reversed(entries), strict=True))
-    raise ConflictError(
-        f"The log of {table} grew {MAX_TRIES} times while it was read; maintain it when its writers are done."
-    )

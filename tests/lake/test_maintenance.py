@@ -14,6 +14,7 @@ from deltalake import CommitProperties
 
 from lake import maintenance
 from lake.errors import ConflictError, LeaseHeldError, MaintenanceError, UserError
+from lake.history import commits_since
 from lake.leases import EXPIRY, LEASES, hold
 from lake.store import Lake
 from lake.tables import contract_of
@@ -162,7 +163,7 @@ def test_what_the_log_says_of_a_version_is_not_taken_from_another(lake: Lake, mo
         return handle
 
     monkeypatch.setattr(lake, "open_for_write", open_and_let_somebody_commit)
-    commits = maintenance._commits_since(lake, METRICS, 1)
+    commits = commits_since(lake, METRICS, 1)
     assert [commits[version]["operation"] for version in (2, 3, 4, 5, 6)] == [
         "MERGE",
         "MERGE",
