@@ -179,13 +179,21 @@ def gates_lint(file: PolicyFile = None) -> None:
 
     policy = load_policy(file) if file else open_installation().policy
     blocking = sum(gate.severity == "block" for gate in policy.gates)
+    waiting = sum(gate.confirm_on_rerun for gate in policy.gates)
+    does = f"{blocking} block{f', {waiting} confirm on a re-run' if waiting else ''}"
     sys.stdout.write(
-        f"Valid: {len(policy.comparisons)} comparisons, {len(policy.gates)} gates ({blocking} block). "
+        f"Valid: {len(policy.comparisons)} comparisons, {len(policy.gates)} gates ({does}). "
         f"Digest {policy.digest[:12]}.\n"
     )
     for rule in policy.comparisons:
         if not policy.gates_of(rule.name):
             sys.stdout.write(f"No gate judges the comparison {rule.name}: it is diffed and nothing more.\n")
+    if policy.on_inconclusive == "promote" and any(
+        gate.confirm_on_rerun and gate.severity == "block" for gate in policy.gates
+    ):
+        sys.stdout.write(
+            "on_inconclusive: promote lets a run through while its failure awaits a re-run; hold keeps it back.\n"
+        )
 
 
 @gates_app.command("explain")

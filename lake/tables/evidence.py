@@ -10,6 +10,7 @@ from lake.tables import tokens
 VERDICTS = ("pass", "fail", "inconclusive", "incomparable")
 GATE_FAMILIES = ("score_parity", "latency_regression", "failure_rate")
 SEVERITIES = ("block", "warn")
+MARGIN_SOURCES = ("policy", "repeats", "history")
 COMPARABILITIES = ("comparable", "warn", "incomparable")
 CHANGE_KINDS = ("identical", "formatting", "wording", "content", "empty", "error")
 REFERENCE_RELATIONS = ("equal", "contained", "absent")
@@ -146,6 +147,15 @@ class GateResults(dy.Schema):
     interval_high = measure("as in the column unit", "Upper end of the effect's confidence interval.")
     confidence = dy.Float64(min=0, max=1, nullable=True, description="Confidence level of the interval.")
     margin = measure("as in the column unit", "How much worse is still acceptable; null when auto found none.")
+    margin_source = vocabulary(
+        *MARGIN_SOURCES,
+        nullable=True,
+        description="Where the margin is from: the policy, or with auto the noise between repeats of a run or between "
+        "runs of unchanged code; null when auto found none.",
+    )
+    noise_run_ids = dy.List(
+        dy.String(), nullable=True, description="Runs between which that noise was measured; null with a given margin."
+    )
     minimum_detectable_effect = measure(
         "as in the column unit", "Smallest true worsening that the gate would have failed four times in five."
     )
@@ -160,6 +170,11 @@ class GateResults(dy.Schema):
         max=1,
         nullable=True,
         description="p after false-discovery control over the gates of the comparison (Benjamini-Hochberg).",
+    )
+    rerun_ids = dy.List(
+        dy.String(),
+        nullable=True,
+        description="Re-runs of the candidate that were judged too, in order; null unless a failure must be confirmed.",
     )
     reasons = dy.List(dy.String(), description="Why this verdict, in sentences.")
     policy_digest = dy.String(description="Digest of the policy file that was applied.")

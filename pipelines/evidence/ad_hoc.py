@@ -17,7 +17,7 @@ from lake.store import Lake
 from pipelines.evidence.comparisons import COUNTED_COLUMNS, DIFFED_COLUMNS, diff_comparisons, sum_up
 from pipelines.evidence.listing import readable_verdicts
 from pipelines.evidence.policy import Policy
-from pipelines.evidence.reading import OUTPUTS, RUNS
+from pipelines.evidence.reading import OUTPUTS, RUNS, read_supports
 from pipelines.evidence.verdicts import JUDGED_COLUMNS, judge_comparisons
 
 PAIRING = "ad-hoc"
@@ -44,8 +44,21 @@ def compare_two(
     diffs = diff_comparisons(plan, runs, outputs.select(DIFFED_COLUMNS))
     comparison = sum_up(plan, runs, outputs.select(COUNTED_COLUMNS), diffs)
     versions = [{"table": table, "version": version} for table, version in lake.versions([RUNS, OUTPUTS]).items()]
+    judging = _for_any_pair(policy)
+    supports = read_supports(lake, judging, plan, version=lake.version(RUNS))
+    run_dates = {run_id: date for support in supports.values() for run_id, date in support.run_dates.items()}
+
+    def read_judged(run_id: str) -> pl.DataFrame:
+        return lake.read(OUTPUTS, columns=JUDGED_COLUMNS, where={"run_date": run_dates[run_id], "run_id": run_id})
+
     verdicts = judge_comparisons(
-        comparison, _for_any_pair(policy), runs, outputs.select(JUDGED_COLUMNS), versions=versions
+        comparison,
+        judging,
+        runs,
+        outputs.select(JUDGED_COLUMNS),
+        versions=versions,
+        supports=supports,
+        read_outputs=read_judged,
     )
     names = pl.DataFrame({"run_id": list(runs), "backend": [run["backend"] for run in runs.values()]})
     return PairEvidence(

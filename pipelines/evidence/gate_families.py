@@ -24,6 +24,7 @@ from pipelines.evidence.statistics import (
     quantile_ratio,
     share_difference,
 )
+from pipelines.runs.run_query import matches
 
 # A first repeat whose median latency is this many times that of the later ones was a cold start.
 COLD_START_RATIO = 1.5
@@ -45,6 +46,15 @@ class Evidence:
     interval_at: IntervalAt | None = None
     description: str = ""
     missing: str = ""
+
+
+def samples_of(gate: Gate, outputs: pl.DataFrame) -> pl.DataFrame:
+    """The samples that the gate looks at."""
+    if gate.sample_tag is None:
+        return outputs
+    known = outputs["tags"].explode(empty_as_null=False).drop_nulls().unique().to_list()
+    meant = [tag for tag in known if matches(tag, gate.sample_tag)]
+    return outputs.filter(pl.col("tags").list.eval(pl.element().is_in(meant)).list.any().fill_null(value=False))
 
 
 def find_evidence(gate: Gate, outputs: pl.DataFrame) -> Evidence:

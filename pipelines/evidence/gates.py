@@ -18,8 +18,9 @@ from typing import Literal
 
 import polars as pl
 
-from pipelines.evidence.gate_families import FAILED, Evidence, find_evidence
-from pipelines.evidence.policy import AUTO, Gate
+from pipelines.evidence.gate_families import FAILED, Evidence, find_evidence, samples_of
+from pipelines.evidence.noise_floor import NO_HISTORY, History, NoiseFloor, noise_floor
+from pipelines.evidence.policy import Gate
 from pipelines.evidence.statistics import (
     Direction,
     Interval,
@@ -27,12 +28,11 @@ from pipelines.evidence.statistics import (
     detectable_worsening,
     one_sided_p,
 )
-from pipelines.runs.run_query import matches
 
 __all__ = ["FAILED", "GATE_VERSION", "Judgement", "Verdict", "judge", "judge_together", "lay_side_by_side"]
 
 # Part of every verdict's input digest: raise it when the same evidence would be judged otherwise.
-GATE_VERSION = 3
+GATE_VERSION = 4
 
 Verdict = Literal["pass", "fail", "inconclusive", "incomparable"]
 
@@ -51,7 +51,7 @@ class Judgement:
     """The computed columns of a row of `gold.gate_results`.
 
     `candidate_value` and `baseline_value` are in the metric's own unit (ms for a latency); effect, interval, margin and
-    `minimum_detectable_effect` are in the gate's.
+    `minimum_detectable_effect` are in the gate's. `noise` is where the margin `auto` came from.
     """
 
     verdict: Verdict
@@ -65,6 +65,8 @@ class Judgement:
     minimum_detectable_effect: float | None = None
     p_value: float | None = None
     q_value: float | None = None
+    noise: NoiseFloor | None = None
+    rerun_ids: tuple[str, ...] | None = None
 
 
 def lay_side_by_side(candidate: pl.DataFrame, baseline: pl.DataFrame) -> pl.DataFrame:
@@ -84,7 +86,11 @@ def lay_side_by_side(candidate: pl.DataFrame, baseline: pl.DataFrame) -> pl.Data
 
 
 def judge_together(
-    gates: Sequence[Gate], outputs: pl.DataFrame, incomparable: Sequence[Sequence[str]]
+    gates: Sequence[Gate],
+    outputs: pl.DataFrame,
+    incomparable: Sequence[Sequence[str]],
+    *,
+    history: History = NO_HISTORY,
 ) -> list[Judgement]:
     """The verdicts of all gates on one comparison; `incomparable` are, for each, the reasons why it may have none.
 
@@ -93,7 +99,9 @@ def judge_together(
     exceed the tail of the gate's own interval, else it is inconclusive. A pass needs no such control: it is no
     discovery, and a run is promoted only if all pass.
     """
-    found = [judge(gate, outputs, incomparable=why) for gate, why in zip(gates, incomparable, strict=True)]
+    found = [
+        judge(gate, outputs, incomparable=why, history=history) for gate, why in zip(gates, incomparable, strict=True)
+    ]
     q_values = control_false_discoveries([judgement.p_value for judgement in found])
     return [_controlled(*each) for each in zip(gates, found, q_values, strict=True)]
 
@@ -110,11 +118,16 @@ def _controlled(gate: Gate, found: Judgement, q_value: float | None) -> Judgemen
     return replace(found, verdict="inconclusive", reasons=(*found.reasons, why))
 
 
-def judge(gate: Gate, outputs: pl.DataFrame, *, incomparable: Sequence[str] = ()) -> Judgement:
-    """The verdict of one gate on outputs laid side by side; `incomparable` are the reasons why it may have none."""
+def judge(
+    gate: Gate, outputs: pl.DataFrame, *, incomparable: Sequence[str] = (), history: History = NO_HISTORY
+) -> Judgement:
+    """The verdict of one gate on outputs laid side by side; `incomparable` are the reasons why it may have none.
+
+    `history` are runs of unchanged code, from which the margin `auto` comes when neither run has repeats.
+    """
     if incomparable:
         return Judgement(verdict="incomparable", reasons=tuple(incomparable), margin=gate.fixed_margin)
-    wanted = _slice(gate, outputs)
+    wanted = samples_of(gate, outputs)
     found = find_evidence(gate, wanted)
     if found.effect is None or found.interval_at is None:
         return Judgement(
@@ -123,11 +136,13 @@ def judge(gate: Gate, outputs: pl.DataFrame, *, incomparable: Sequence[str] = ()
             margin=gate.fixed_margin,
             reasons=(found.missing, *found.notes),
         )
-    margin, note = (gate.fixed_margin, "") if gate.fixed_margin is not None else _noise_floor(gate, wanted)
-    if margin is None:
-        return replace(_judgement(gate, found, margin=None), verdict="inconclusive", reasons=(note, *found.notes))
-    judged = _judgement(gate, found, margin=margin)
-    return replace(judged, reasons=(*judged.reasons, note)) if note else judged
+    if gate.fixed_margin is not None:
+        return _judgement(gate, found, margin=gate.fixed_margin)
+    noise = noise_floor(gate, wanted, history)
+    judged = replace(_judgement(gate, found, margin=noise.margin), noise=noise)
+    if noise.margin is None:
+        return replace(judged, reasons=(noise.note, *found.notes))
+    return replace(judged, reasons=(*judged.reasons, noise.note))
 
 
 def _judgement(gate: Gate, found: Evidence, *, margin: float | None) -> Judgement:
@@ -159,53 +174,6 @@ def _judgement(gate: Gate, found: Evidence, *, margin: float | None) -> Judgemen
         p_value=one_sided_p(found.interval_at, limit, worse=worse),
         reasons=(_numbers(gate, margin, found.description, found.effect, interval), *why, *found.notes),
     )
-
-
-def _slice(gate: Gate, outputs: pl.DataFrame) -> pl.DataFrame:
-    """The samples that the gate looks at."""
-    if gate.sample_tag is None:
-        return outputs
-    known = outputs["tags"].explode(empty_as_null=False).drop_nulls().unique().to_list()
-    meant = [tag for tag in known if matches(tag, gate.sample_tag)]
-    return outputs.filter(pl.col("tags").list.eval(pl.element().is_in(meant)).list.any().fill_null(value=False))
-
-
-def _noise_floor(gate: Gate, outputs: pl.DataFrame) -> tuple[float | None, str]:
-    """The margin `auto`: how far one repeat of a run may seem to be from another, and a sentence about it.
-
-    A run that is laid beside its own repeats has no true effect, so the far end of that interval is what the gate
-    cannot tell from nothing. The last two repeats are taken, because the first may be a cold start, and of the two
-    runs the noisier one counts.
-    """
-    ends = []
-    for side in _SIDES:
-        found = find_evidence(gate, _last_repeats(outputs, side))
-        if found.interval_at is not None and found.sample_count >= gate.minimum_n:
-            low, high = found.interval_at(gate.confidence)
-            ends.append(max(high, 1 / low) if gate.is_ratio else max(abs(low), abs(high)))
-    if not ends:
-        return None, (
-            f"The margin is {AUTO}, which needs two repeats of at least {gate.minimum_n} samples in one of the runs to "
-            "know the noise. Ask the suite with --repeats 2 or more, or set a margin."
-        )
-    return max(ends), f"The margin is the noise between the last two repeats of one run ({AUTO})."
-
-
-def _last_repeats(outputs: pl.DataFrame, side: str) -> pl.DataFrame:
-    """The last repeat of one run as candidate beside the one before as baseline."""
-    own = outputs.filter(pl.col(f"{side}_status").is_not_null())
-    last = own["repeat_index"].max()
-    if not isinstance(last, int) or last == 0:
-        return outputs.clear()
-    measured = ["status", "scores", "latency_ms", "time_to_first_token_ms"]
-    sides = [
-        own.filter(pl.col("repeat_index") == index).select(
-            "sample_id", *(pl.col(f"{side}_{name}").alias(f"{role}_{name}") for name in measured)
-        )
-        for role, index in zip(_SIDES, (last, last - 1), strict=True)
-    ]
-    both = sides[0].join(sides[1], on="sample_id")
-    return both.with_columns(pl.lit(0, dtype=outputs["repeat_index"].dtype).alias("repeat_index"))
 
 
 def _limit(gate: Gate, margin: float) -> tuple[float, Direction]:

@@ -106,14 +106,16 @@ class Gate(_Part):
     """One non-regression statement: how much worse is still acceptable, and how sure we want to be.
 
     `margin` is in score points for `score_parity`, a ratio (1.10 is ten per cent slower) for `latency_regression`, and
-    a difference of shares (0.02 is two outputs in a hundred) for `failure_rate`; `auto` is the noise between repeats.
+    a difference of shares (0.02 is two outputs in a hundred) for `failure_rate`; `auto` is the noise between repeats,
+    or between runs of unchanged code.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Also the name of the Dagster check.")
     family: Family
     metric: str = ""
     margin: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
-        description="How much worse is still acceptable; auto takes the noise between the repeats of a run."
+        description="How much worse is still acceptable; auto takes the noise between the repeats of a run, or "
+        "else between runs of unchanged code."
     )
     quantile: float = Field(
         default=0.5, gt=0, lt=1, description="Quantile over samples, for latency_regression: 0.95 judges the p95."
@@ -122,6 +124,11 @@ class Gate(_Part):
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
     minimum_n: int = Field(default=20, ge=2)
     severity: Literal["block", "warn"] = "block"
+    confirm_on_rerun: bool = Field(
+        default=False,
+        description="A failure counts only once a re-run of the same code and settings has failed too; until a re-run "
+        "fails or passes it is inconclusive.",
+    )
     applies_to: tuple[str, ...] | None = Field(default=None, description="Names of comparisons; all when absent.")
     is_higher_better: bool = Field(default=True, description="Direction of the scorer, for score_parity.")
 
@@ -178,6 +185,10 @@ class Policy(_Part):
     on_inconclusive: Literal["hold", "promote"] = Field(
         default="hold", description="What an undecided blocking gate means for promotion."
     )
+    unchanged_runs: RunFilter | None = Field(
+        default=None,
+        description="Runs like these count as runs of one code, whatever commit they name: for margin auto.",
+    )
     comparisons: tuple[ComparisonRule, ...] = Field(min_length=1)
     gates: tuple[Gate, ...] = ()
 
@@ -200,6 +211,16 @@ class Policy(_Part):
     def digest(self) -> str:
         """Digest of what the policy says; comments, order of keys and spelled-out defaults do not change it."""
         return json_digest(self.model_dump(mode="json"))
+
+    @property
+    def asks_reruns(self) -> bool:
+        """Whether any gate waits for a re-run before it fails."""
+        return any(gate.confirm_on_rerun for gate in self.gates)
+
+    @property
+    def asks_history(self) -> bool:
+        """Whether any gate may take its margin from runs of unchanged code."""
+        return any(gate.margin == AUTO for gate in self.gates)
 
     def gates_of(self, pairing: str) -> tuple[Gate, ...]:
         """The gates that judge a comparison rule, in the order of the file."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from pipelines.evidence.policy import AUTO, ComparisonRule, Gate, Policy, RunFilter
 
+_NOISE = "the noise between the repeats of a run, or without repeats between earlier runs of unchanged code,"
+
 
 def explain_policy(policy: Policy) -> str:
     """Every comparison and gate of a policy in plain sentences."""
@@ -16,6 +18,11 @@ def explain_policy(policy: Policy) -> str:
         lines.append(f"  {gate.name}: {explain_gate(gate)}")
         judged = [rule.name for rule in policy.comparisons if gate.applies(rule.name)]
         lines.append(f"    Judges {_listed(judged)}.")
+    if policy.unchanged_runs is not None:
+        lines.append(
+            f"Runs {_filter(policy.unchanged_runs)} count as runs of one code, whatever commit they name, when "
+            "the noise between runs is the margin."
+        )
     undecided = "is held back" if policy.on_inconclusive == "hold" else "is promoted all the same"
     lines.append(f"A run is promoted when every blocking gate passed; with an undecided one it {undecided}.")
     return "\n".join(lines)
@@ -41,7 +48,7 @@ def explain_gate(gate: Gate) -> str:
 
 
 def _gate_sentences(gate: Gate) -> Iterator[str]:
-    margin = "the noise between the repeats of a run" if gate.margin == AUTO else f"{gate.margin:g}"
+    margin = _NOISE if gate.margin == AUTO else f"{gate.margin:g}"
     of = f" of samples tagged {_listed(gate.sample_tag)}" if gate.sample_tag else ""
     if gate.family == "score_parity":
         worse = "below" if gate.is_higher_better else "above"
@@ -56,6 +63,11 @@ def _gate_sentences(gate: Gate) -> Iterator[str]:
         "is more than chance brings among so many gates, and is inconclusive otherwise or with fewer than "
         f"{gate.minimum_n} samples."
     )
+    if gate.confirm_on_rerun:
+        yield (
+            "A failure is inconclusive until a re-run of the same code and settings decides: the first that fails or "
+            "passes against the same baseline."
+        )
     yield "A failure blocks promotion." if gate.severity == "block" else "A failure warns and blocks nothing."
 
 

@@ -14,6 +14,7 @@ from pipelines.evidence.pairing import RUN_COLUMNS, plan_comparisons
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.promotion import PROMOTED, promote
 from pipelines.evidence.slices import dates_slice
+from pipelines.evidence.unchanged_code import CodeHistory, Support
 
 __all__ = [
     "BASELINES",
@@ -32,6 +33,7 @@ __all__ = [
     "read_plan",
     "read_promotable",
     "read_runs",
+    "read_supports",
 ]
 
 RUNS, OUTPUTS, BASELINES = "silver.runs", "silver.outputs", "silver.baselines"
@@ -39,7 +41,7 @@ DIFFS, COMPARISONS, GATES = "gold.output_diffs", "gold.run_comparisons", "gold.g
 CONTINGENCIES = "gold.contingencies"
 TOKENS, DIVERGENCES, POSITIONS = "silver.output_tokens", "gold.token_divergences", "gold.token_positions"
 
-_ASSESSED_COLUMNS = ("status", "fingerprint", "expected_sample_count")
+_ASSESSED_COLUMNS = ("status", "fingerprint", "code_version", "expected_sample_count")
 
 
 def read_plan(
@@ -54,6 +56,21 @@ def read_plan(
     needed = pl.concat([plan["candidate_run_id"], plan["baseline_run_id"]]).unique()
     involved = runs.filter(pl.col("run_id").is_in(needed.implode()))
     return plan, {row["run_id"]: row for row in involved.to_dicts()}
+
+
+def read_supports(lake: Lake, policy: Policy, comparisons: pl.DataFrame, *, version: int) -> dict[str, Support]:
+    """By comparison id, the runs that verdicts may rest on besides: re-runs, and runs of unchanged code.
+
+    `comparisons` has comparison_id, suite, candidate_run_id and baseline_run_id. Nothing is read for a policy whose
+    gates look at the two runs alone.
+    """
+    if comparisons.is_empty() or not (policy.asks_reruns or policy.asks_history):
+        return {}
+    suites = comparisons["suite"].unique().sort().to_list()
+    runs = lake.read(RUNS, columns=RUN_COLUMNS, where={"suite": suites}, at=version)
+    history = CodeHistory(runs.to_dicts(), unchanged=policy.unchanged_runs)
+    ids = comparisons.select("comparison_id", "candidate_run_id", "baseline_run_id")
+    return {comparison_id: history.support_of(*sides) for comparison_id, *sides in ids.iter_rows()}
 
 
 def read_all_designations(lake: Lake, policy: Policy) -> list[Designation]:

@@ -16,7 +16,7 @@ from lake.errors import UserError
 from lake.store import Lake
 from pipelines.evidence.designations import designations_digest
 from pipelines.evidence.gates import GATE_VERSION
-from pipelines.evidence.pairing import EVIDENCE_VERSIONS
+from pipelines.evidence.pairing import EVIDENCE_VERSIONS, RUN_COLUMNS
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.reading import (
     COMPARISONS,
@@ -30,8 +30,10 @@ from pipelines.evidence.reading import (
     read_all_designations,
     read_plan,
     read_promotable,
+    read_supports,
 )
 from pipelines.evidence.slices import dates_slice
+from pipelines.evidence.unchanged_code import CodeHistory
 from pipelines.evidence.verdicts import expected_verdicts
 
 CURSORS = "silver.cursors"
@@ -56,7 +58,7 @@ def stale_run_dates(
     seen = max(since, cursor)
     if seen >= version:
         return []
-    touched = [date for date in _touched_dates(lake, since=seen, version=version) if date >= first_date]
+    touched = [date for date in _touched_dates(lake, policy, since=seen, version=version) if date >= first_date]
     stale = _dates_out_of_step(lake, policy, touched, version=version)
     if not stale and seen == cursor:
         _move_cursor(lake, policy, version)
@@ -73,36 +75,48 @@ def settle(lake: Lake, policy: Policy, run_dates: Collection[dt.date]) -> None:
     cursor = lake.cursor(_consumer(lake, policy), RUNS)
     if cursor >= version:
         return
-    touched = _touched_dates(lake, since=cursor, version=version)
+    touched = _touched_dates(lake, policy, since=cursor, version=version)
     if len(touched) > max(2 * len(run_dates), _FEW_DATES):
         return
     if not _dates_out_of_step(lake, policy, touched, version=version):
         _move_cursor(lake, policy, version)
 
 
-def _touched_dates(lake: Lake, *, since: int, version: int) -> list[dt.date]:
-    """Dates of changed runs, old and new, and every later date of their suites, where they may be a baseline now."""
+def _touched_dates(lake: Lake, policy: Policy, *, since: int, version: int) -> list[dt.date]:
+    """Dates of changed runs, old and new, and every later date of their suites, where they may be a baseline now.
+
+    A changed run may also be the re-run that an earlier one of the same code waits for: then that one's date too.
+    """
     changed = _changed_runs(lake, since=since, version=version)
     first = changed.group_by("suite").agg(pl.col("run_date").min().alias("first_date"))
     suites = first["suite"].sort().to_list()
-    runs = lake.read(RUNS, columns=["suite", "run_date"], where={"suite": suites}, at=version).unique()
-    later = runs.join(first, on="suite").filter(pl.col("run_date") >= pl.col("first_date"))
-    return sorted({*changed["run_date"], *later["run_date"]})
+    columns = RUN_COLUMNS if policy.asks_reruns else ["suite", "run_date"]
+    runs = lake.read(RUNS, columns=columns, where={"suite": suites}, at=version)
+    known = runs.select("suite", "run_date").unique()
+    later = known.join(first, on="suite").filter(pl.col("run_date") >= pl.col("first_date"))
+    repeated = _repeated_dates(runs, changed) if policy.asks_reruns else ()
+    return sorted({*changed["run_date"], *later["run_date"], *repeated})
+
+
+def _repeated_dates(runs: pl.DataFrame, changed: pl.DataFrame) -> set[dt.date]:
+    history = CodeHistory(runs.to_dicts())
+    return {run["run_date"] for row in changed.to_dicts() for run in history.repeated_by(row)}
 
 
 def _changed_runs(lake: Lake, *, since: int, version: int) -> pl.DataFrame:
     if since > _NEVER:
         try:
-            return lake.changes(RUNS, since, until=version).select("suite", "run_date").unique()
+            return lake.changes(RUNS, since, until=version).select(RUN_COLUMNS)
         except UserError:
             # Maintenance has removed what the feed would need; the table itself says more than enough.
             pass
-    return lake.read(RUNS, columns=["suite", "run_date"], at=version).unique()
+    return lake.read(RUNS, columns=RUN_COLUMNS, at=version)
 
 
 def _dates_out_of_step(lake: Lake, policy: Policy, dates: Sequence[dt.date], *, version: int) -> list[dt.date]:
     where = dates_slice(dates)
     plan, _ = read_plan(lake, policy, dates, version=version)
+    supports = read_supports(lake, policy, plan, version=version)
     mark = ["comparison_id", "run_date", "input_digest"]
     marks = lake.read(COMPARISONS, columns=mark, where=where)
     told = pl.concat(
@@ -115,7 +129,7 @@ def _dates_out_of_step(lake: Lake, policy: Policy, dates: Sequence[dt.date], *, 
         differing_rows(plan.select(mark), marks),
         # A comparison may well have no diffs, but diffs without a comparison are orphans.
         told.join(plan, on=mark[:2], how="anti"),
-        differing_rows(expected_verdicts(plan, policy), verdicts),
+        differing_rows(expected_verdicts(plan, policy, supports), verdicts),
         differing_rows(promotable.select("run_id", "policy_digest", "run_date"), promoted),
     ]
     return sorted({date for rows in differences for date in rows["run_date"]})

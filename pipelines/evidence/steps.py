@@ -37,6 +37,7 @@ from pipelines.evidence.reading import (
     read_plan,
     read_promotable,
     read_runs,
+    read_supports,
 )
 from pipelines.evidence.rewriting import EvidenceResult, Mode, comparisons_slice, rewrite, unmarked
 from pipelines.evidence.slices import dates_slice, runs_slice
@@ -134,7 +135,8 @@ def judge_gates(lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, mod
     where = dates_slice(run_dates)
     comparisons = lake.read(COMPARISONS, where=where, at=versions[COMPARISONS])
     standing = lake.read(GATES, columns=["comparison_id", "run_date", "gate", "input_digest"], where=where)
-    expected = expected_verdicts(comparisons, policy)
+    supports = read_supports(lake, policy, comparisons, version=versions[RUNS])
+    expected = expected_verdicts(comparisons, policy, supports)
     stale = expected if mode == "all" else differing_rows(expected, standing)
     todo = comparisons.join(stale, on=["comparison_id", "run_date"], how="semi")
     runs = read_runs(lake, todo, version=versions[RUNS])
@@ -142,9 +144,24 @@ def judge_gates(lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, mod
         baseline_run_date=pl.Series([runs[run_id]["run_date"] for run_id in todo["baseline_run_id"]], dtype=pl.Date)
     )
 
+    run_dates_of = {run_id: date for support in supports.values() for run_id, date in support.run_dates.items()}
+
+    def read_judged(run_id: str, run_date: dt.date) -> pl.DataFrame:
+        where = {"run_date": run_date, "run_id": run_id}
+        return lake.read(OUTPUTS, columns=JUDGED_COLUMNS, where=where, at=versions[OUTPUTS])
+
     def compute(chunk: pl.DataFrame, _: Slice) -> tuple[pl.DataFrame, int]:
         outputs = lake.read(OUTPUTS, columns=JUDGED_COLUMNS, where=runs_slice(chunk), at=versions[OUTPUTS])
-        return judge_comparisons(chunk, policy, runs, outputs, versions=_listed(versions)), outputs.height
+        rows = judge_comparisons(
+            chunk,
+            policy,
+            runs,
+            outputs,
+            versions=_listed(versions),
+            supports=supports,
+            read_outputs=lambda run_id: read_judged(run_id, run_dates_of[run_id]),
+        )
+        return rows, outputs.height
 
     judged = expected.select("comparison_id", "run_date").unique()
     return rewrite(lake, GATES, todo=todo, standing=standing, planned=judged, runs=runs, compute=compute)

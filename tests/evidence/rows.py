@@ -60,6 +60,16 @@ def run(run_id: str, backend: str = "a", *, started_at: dt.datetime = START, **c
     } | changes
 
 
+def code_version(commit: str | None = "c1", *, is_dirty: bool | None = False) -> dict[str, Any]:
+    return {"commit": commit, "branch": "main", "pull_request": None, "is_dirty": is_dirty, "repository_url": None}
+
+
+def committed(run_id: str, days: int = 0, hours: int = 0, commit: str | None = "c1", **changes: Any) -> dict[str, Any]:
+    """A run of a known commit, so many days and hours after the first."""
+    started_at = START + days * DAY + dt.timedelta(hours=hours)
+    return run(run_id, started_at=started_at, code_version=code_version(commit), **changes)
+
+
 def output(run: dict[str, Any], index: int, text: str | None, **changes: Any) -> dict[str, Any]:
     return {
         "run_id": run["run_id"],

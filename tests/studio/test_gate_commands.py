@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner, Result
 
@@ -96,3 +97,23 @@ def test_the_policy_is_checked_explained_and_has_a_schema(benchlake, tmp_path: P
     assert list(check.iter_errors(shipped | {"gates": [{"name": "g", "famly": "x"}]}))
     (tmp_path / "bad.yaml").write_text("version: 1\ncomparisons: []\ngates: []")
     assert "not a valid policy" in str(benchlake("gates", "lint", "bad.yaml").exception)
+
+
+def test_a_policy_that_waits_for_reruns_says_so(benchlake, tmp_path: Path) -> None:
+    text = """
+version: 1
+on_inconclusive: promote
+unchanged_runs: {tag: same-code}
+comparisons: [{name: nightly, baseline: previous}]
+gates: [{name: g, family: latency_regression, margin: auto, confirm_on_rerun: true}]
+"""
+    (tmp_path / "waits.yaml").write_text(text, encoding="utf-8")
+    linted = benchlake("gates", "lint", "waits.yaml").stdout
+    assert "1 gates (1 block, 1 confirm on a re-run)" in linted
+    assert "lets a run through while its failure awaits a re-run" in linted
+    explained = benchlake("gates", "explain", "waits.yaml").stdout
+    assert "inconclusive until a re-run of the same code and settings decides" in explained
+    assert "with tag same-code count as runs of one code" in explained
+    schema = json.loads(benchlake("gates", "schema").stdout)
+    assert {"confirm_on_rerun", "margin"} <= schema["$defs"]["Gate"]["properties"].keys()
+    Draft202012Validator(schema).validate(yaml.safe_load(text))
