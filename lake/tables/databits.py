@@ -27,7 +27,7 @@ class Databits(dy.Schema):
     databit_id = dy.String(
         primary_key=True, min_length=1, description="Id of the unit (UUID), the same in all versions."
     )
-    version = dy.Int32(primary_key=True, min=1, description="Version of the unit, from 1, without gaps.")
+    version = dy.Int64(primary_key=True, min=1, description="Version of the unit, from 1, without gaps.")
     content = dy.String(
         description="What the unit holds: any JSON value as canonical JSON text (a text is a JSON string)."
     )
@@ -40,7 +40,7 @@ class Databits(dy.Schema):
             "creator": dy.String(nullable=True),
             "source": dy.String(nullable=True),
             "license": dy.String(nullable=True),
-            "derived_from": dy.List(dy.Struct({"databit_id": dy.String(), "version": dy.Int32()})),
+            "derived_from": dy.List(dy.Struct({"databit_id": dy.String(), "version": dy.Int64()})),
         },
         description="Who made it, where it was taken from, its licence as an SPDX expression (null while unknown), and "
         "the versions of other units that it was made from.",
@@ -61,10 +61,10 @@ class LineageEdges(dy.Schema):
     """That a version was made from another unit's version."""
 
     child_id = dy.String(primary_key=True, description="Unit that was made; joins silver.databits.")
-    child_version = dy.Int32(primary_key=True, min=1, description="Its version.")
+    child_version = dy.Int64(primary_key=True, min=1, description="Its version.")
     parent_id = dy.String(primary_key=True, description="Unit that it was made from.")
-    parent_version = dy.Int32(primary_key=True, min=1, description="Version of the parent.")
-    parent_index = dy.Int32(min=0, description="Place among the parents, from 0.")
+    parent_version = dy.Int64(primary_key=True, min=1, description="Version of the parent.")
+    parent_index = dy.Int64(min=0, description="Place among the parents, from 0.")
     created_at = timestamp("When the child was written.", nullable=False)
 
 
@@ -72,17 +72,17 @@ class LineageClosure(dy.Schema):
     """That a version stems from another, directly or over others."""
 
     descendant_id = dy.String(primary_key=True, description="Unit that stems from the ancestor.")
-    descendant_version = dy.Int32(primary_key=True, min=1, description="Its version.")
+    descendant_version = dy.Int64(primary_key=True, min=1, description="Its version.")
     ancestor_id = dy.String(primary_key=True, description="Unit that it stems from.")
-    ancestor_version = dy.Int32(primary_key=True, min=1, description="Version of the ancestor.")
-    depth = dy.Int32(min=1, description="Fewest derivations between the two; 1 for a parent.")
+    ancestor_version = dy.Int64(primary_key=True, min=1, description="Version of the ancestor.")
+    depth = dy.Int64(min=1, description="Fewest derivations between the two; 1 for a parent.")
 
 
 class DatabitLicenses(dy.Schema):
     """Under which licence a version may be used, given all that it stems from."""
 
     databit_id = dy.String(primary_key=True, description="Unit; joins silver.databits.")
-    version = dy.Int32(primary_key=True, min=1, description="Its version.")
+    version = dy.Int64(primary_key=True, min=1, description="Its version.")
     declared_license = dy.String(nullable=True, description="SPDX expression that its attribution states.")
     effective_license = dy.String(
         nullable=True, description="The strictest among its own and its ancestors'; null when none is known."
@@ -97,7 +97,7 @@ class QualityScores(dy.Schema):
     """What one of our scorers found in a version."""
 
     databit_id = dy.String(primary_key=True, description="Unit; joins silver.databits.")
-    version = dy.Int32(primary_key=True, min=1, description="Its version.")
+    version = dy.Int64(primary_key=True, min=1, description="Its version.")
     scorer = dy.String(primary_key=True, description="Name of the scorer; docs/databits.md lists them.")
     scorer_digest = dy.String(regex=_DIGEST, description="SHA-256 of the scorer's name, revision and options.")
     value = measure("as the scorer says", "What it found; null where it does not apply.")
@@ -110,10 +110,10 @@ class DatabitDuplicates(dy.Schema):
     """That a unit says what an earlier one says already."""
 
     databit_id = dy.String(primary_key=True, description="The later unit.")
-    version = dy.Int32(primary_key=True, min=1, description="Its version.")
+    version = dy.Int64(primary_key=True, min=1, description="Its version.")
     duplicate_kind = vocabulary(*DUPLICATE_KINDS, description="Whether they are equal or nearly so.")
     canonical_id = dy.String(description="The earliest unit that it repeats.")
-    canonical_version = dy.Int32(min=1, description="Version of that unit.")
+    canonical_version = dy.Int64(min=1, description="Version of that unit.")
     similarity_ratio = measure("ratio", "Jaccard similarity of their 5-character shingles; 1 for equal ones.", min=0)
     scorer_digest = dy.String(regex=_DIGEST, description="SHA-256 of the method's settings.")
 
@@ -122,7 +122,7 @@ class DuplicateKeys(dy.Schema):
     """By what the newest version of a unit is found among others like it."""
 
     databit_id = dy.String(primary_key=True, description="Unit; joins silver.databits.")
-    version = dy.Int32(min=1, description="The version that was looked at: its newest then.")
+    version = dy.Int64(min=1, description="The version that was looked at: its newest then.")
     text_digest = dy.String(regex=_DIGEST, description="SHA-256 of its normalised text: equal for exact duplicates.")
     bands = dy.List(dy.Int64(), description="Hash of each band of its MinHash signature; empty for very short texts.")
     scorer_digest = dy.String(regex=_DIGEST, description="SHA-256 of the method's settings.")
@@ -137,10 +137,17 @@ class CurationItems(dy.Schema):
     item_id = dy.String(primary_key=True, description="Stable id: of subject, version and rule.")
     subject_kind = vocabulary(*CURATION_SUBJECTS, description="What is to be judged.")
     subject_id = dy.String(description="Id of it: a databit_id, an example_id, or run_id/sample_id/repeat_index.")
-    subject_version = dy.Int32(nullable=True, min=1, description="Version of a DataBit.")
+    subject_version = dy.Int64(nullable=True, min=1, description="Version of a DataBit.")
     rule = dy.String(description="Which rule or score put it into the queue.")
     reason = dy.String(description="Why, in words.")
     proposed_content = dy.String(nullable=True, description="What it would become if accepted, as JSON text.")
+    target_id = dy.String(description="DataBit that the decision writes: a new version of it, or the unit itself.")
+    license = dy.String(nullable=True, description="Licence of what is proposed, as an SPDX expression.")
+    derived_from = dy.List(
+        dy.Struct({"databit_id": dy.String(), "version": dy.Int64()}),
+        description="Versions that what is proposed was made from.",
+    )
+    search_keys = dy.List(dy.String(), description="Words by which what is proposed is to be found.")
     priority = measure("1", "More urgent is higher; the queue is worked from the top.", nullable=False)
     state = vocabulary(*CURATION_STATES, description="How far it is.")
     assistant_label = vocabulary(
@@ -153,7 +160,7 @@ class CurationItems(dy.Schema):
     reviewer = dy.String(nullable=True, description="Who decided.")
     decision_note = dy.String(nullable=True, description="Why it was decided so.")
     result_id = dy.String(nullable=True, description="DataBit that the decision wrote.")
-    result_version = dy.Int32(nullable=True, min=1, description="Its version.")
+    result_version = dy.Int64(nullable=True, min=1, description="Its version.")
     created_at = timestamp("When it was put into the queue.", nullable=False)
     decided_at = timestamp("When it was decided.")
 
