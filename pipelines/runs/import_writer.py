@@ -28,6 +28,7 @@ from pipelines.runs.imports import (
     summarise,
 )
 from pipelines.runs.remarks import apply_tags
+from pipelines.runs.span_spool import with_places
 
 if TYPE_CHECKING:
     from lake.store import Lake
@@ -97,7 +98,7 @@ class ImportWriter:
         `on_batch` is called with the number of records of each batch.
         """
         summaries: list[BatchSummary] = []
-        for batch in importer_of(group.source_kind).read(group, limits=limits):
+        for batch in with_places(importer_of(group.source_kind).read(group, limits=limits)):
             summaries.append(summarise(batch))
             self._batches.append((group, batch))
             self._pending_records += batch.record_count

@@ -292,8 +292,10 @@ def param_frame(runs: Sequence[dict[str, Any]]) -> pl.DataFrame:
 
 
 def span_frame(rows: Sequence[SpanRow]) -> pl.DataFrame:
-    """Rows of silver.spans."""
-    return _frame("silver.spans", dict(zip(SpanRow._fields, columns_of(rows, len(SpanRow._fields)), strict=True)))
+    """Rows of silver.spans, without their places, which are known when all spans of a file are."""
+    columns: dict[str, Any] = dict(zip(SpanRow._fields, columns_of(rows, len(SpanRow._fields)), strict=True))
+    absent = CONTRACTS["silver.spans"].dtypes.keys() - columns.keys()
+    return _frame("silver.spans", columns | {name: [None] * len(rows) for name in absent})
 
 
 def _frame(table: str, columns: Mapping[str, Sequence[Any] | pl.Series]) -> pl.DataFrame:

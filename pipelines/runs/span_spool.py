@@ -1,0 +1,245 @@
+"""Spans on their way through an import: held back until all of a file are known, then given their places.
+
+A trace is in no order of time, so no span can be placed before the last has been read. Until then whole rows wait in a
+temporary folder once they are many, and only a few numbers of each stay in memory: about 60 bytes a span. What a place
+is, is `span_places.py`; what a kind is, `span_kinds.py`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from lake.tables import contract_of
+from pipelines.runs.importers.frames import BatchBuilder, ImportBatch
+from pipelines.runs.span_kinds import correlation_expr, device_expr, kind_expr, step_expr
+from pipelines.runs.span_places import NONE, SpanPlaces, SpanTimes, nearest_marked, place_spans
+
+# So many rows wait in memory; more are written to disk.
+HELD_ROWS = 200_000
+# Rows that leave together.
+CHUNK_ROWS = 200_000
+PLACE_COLUMNS = ("lane", "device", "span_kind", "step", "phase", "depth", "parent_span_index", "self_ns")
+_DTYPES = contract_of("silver.spans").dtypes
+
+
+def with_places(batches: Iterable[ImportBatch]) -> Iterator[ImportBatch]:
+    """The batches of a file with every span placed.
+
+    Batches without spans pass as they are. Spans leave after all others, and the rows of silver.runs after them, so
+    that nobody who follows that table meets a run without its spans.
+    """
+    runs: list[pl.DataFrame] = []
+    last: ImportBatch | None = None
+    with SpanSpool() as spool:
+        for batch in batches:
+            last = batch
+            if batch.spans.height or spool.row_count:
+                spool.add(batch.spans)
+                runs.append(batch.runs)
+                yield replace(batch, spans=batch.spans.clear(), runs=batch.runs.clear())
+            else:
+                yield batch
+        if last is None or not spool.row_count:
+            return
+        # Numbered on, since a batch's number is part of the token by which its records land once.
+        chunk = last.chunk
+        for spans in spool.placed():
+            chunk += 1
+            yield replace(BatchBuilder(file=last.file, chunk=chunk).flush(), spans=spans)
+        yield replace(BatchBuilder(file=last.file, chunk=chunk + 1).flush(), runs=pl.concat(runs))
+
+
+def place_frame(spans: pl.DataFrame) -> pl.DataFrame:
+    """Rows of silver.spans with their places; those that an older release has imported have none."""
+    with SpanSpool() as spool:
+        spool.add(spans)
+        return pl.concat(spool.placed()) if spans.height else spans
+
+
+@dataclass(kw_only=True)
+class SpanSpool:
+    """Rows of silver.spans that wait for their places; use it in a `with` statement."""
+
+    row_count: int = 0
+    _held: list[pl.DataFrame] = field(default_factory=list)
+    _held_rows: int = 0
+    _slim: list[pl.DataFrame] = field(default_factory=list)
+    _folder: tempfile.TemporaryDirectory[str] | None = None
+    _files: list[Path] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def add(self, spans: pl.DataFrame) -> None:
+        """Take rows in; what they are is decided now, where they stand when all are known."""
+        if spans.is_empty():
+            return
+        kinds = spans.with_columns(device=device_expr(), span_kind=kind_expr()).with_columns(step=step_expr())
+        self._slim.append(_slim(kinds))
+        self._held.append(kinds)
+        self._held_rows += spans.height
+        self.row_count += spans.height
+        if self._held_rows >= HELD_ROWS:
+            self._spill()
+
+    def placed(self) -> Iterator[pl.DataFrame]:
+        """All rows, in the order in which they came, with their places."""
+        slim = pl.concat(self._slim, rechunk=True)
+        self._slim.clear()
+        places = _place_runs(slim)
+        at = 0
+        for rows in self._waiting():
+            here = slice(at, at + rows.height)
+            at += rows.height
+            yield _complete(rows, places[here])
+
+    def _spill(self) -> None:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="benchlake-spans-")
+        path = Path(self._folder.name) / f"{len(self._files)}.arrow"
+        pl.concat(self._held).write_ipc(path, compression="lz4")
+        self._files.append(path)
+        self._held, self._held_rows = [], 0
+
+    def _waiting(self) -> Iterator[pl.DataFrame]:
+        for path in self._files:
+            rows = pl.read_ipc(path, memory_map=False)
+            path.unlink()
+            yield rows
+        if self._held:
+            held, self._held = pl.concat(self._held), []
+            yield held
+
+
+def _slim(spans: pl.DataFrame) -> pl.DataFrame:
+    """The few numbers of each span that its place depends on."""
+    is_phase = pl.col("span_kind") == "phase"
+    has_parents = spans["parent_span_id"].null_count() < spans.height
+    has_ids = spans["span_id"].null_count() < spans.height
+    trace = pl.col("trace_id").fill_null("")
+    return spans.select(
+        pl.col("run_id").hash().alias("run"),
+        pl.struct("process", "thread").hash().alias("lane"),
+        "start_ns",
+        "duration_ns",
+        "span_index",
+        pl.col("device").to_physical().cast(pl.UInt8),
+        pl.col("span_kind").to_physical().cast(pl.UInt8),
+        "step",
+        correlation=correlation_expr(),
+        phase=pl.when(is_phase).then("name").cast(pl.Categorical),
+        id=pl.struct(trace, "span_id").hash() if has_ids else pl.lit(None, dtype=pl.UInt64),
+        parent_id=pl.when(pl.col("parent_span_id").is_not_null()).then(
+            pl.struct(trace, pl.col("parent_span_id").alias("span_id")).hash()
+        )
+        if has_parents
+        else pl.lit(None, dtype=pl.UInt64),
+    )
+
+
+def _place_runs(slim: pl.DataFrame) -> pl.DataFrame:
+    """Places of all rows; each run by itself."""
+    if slim["run"].n_unique() == 1:
+        return _place_run(slim)
+    numbered = slim.with_row_index("place")
+    parts = [
+        _place_run(run).with_columns(place=run["place"]) for _, run in numbered.group_by("run", maintain_order=True)
+    ]
+    return pl.concat(parts).sort("place").drop("place")
+
+
+def _place_run(slim: pl.DataFrame) -> pl.DataFrame:
+    is_gpu = slim["device"].to_numpy() == 1
+    kinds = pl.Enum(_KINDS)
+    kind = slim["span_kind"].cast(pl.UInt32).to_numpy()
+    leaves = np.isin(kind, [kinds.categories.to_list().index(name) for name in ("kernel", "copy", "communication")])
+    places = place_spans(
+        SpanTimes(
+            start=slim["start_ns"].to_numpy(),
+            duration=slim["duration_ns"].to_numpy(),
+            lane=(slim["lane"].rank("dense") - 1).cast(pl.Int32).to_numpy(),
+            can_enclose=~(leaves & is_gpu),
+            parent=_named_parents(slim),
+        )
+    )
+    around = nearest_marked(places.parent, slim["phase"].is_not_null().to_numpy())
+    return pl.DataFrame(
+        {
+            "row": places.row,
+            "depth": places.depth,
+            "parent_span_index": _gathered(slim["span_index"], places.parent),
+            "self_ns": places.self_time,
+            "phase": _gathered(slim["phase"], around),
+            "step": _steps(slim, places, is_gpu=is_gpu),
+        }
+    )
+
+
+_KINDS = contract_of("silver.spans").schema.columns()["span_kind"].metadata["vocabulary"]  # type: ignore[index]
+
+
+def _named_parents(slim: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The place of the parent that the source names; of two spans with one id the first counts."""
+    if slim["parent_id"].null_count() == slim.height:
+        return np.full(slim.height, NONE, dtype=np.int64)
+    places = slim.select("id", "parent_id", place=pl.int_range(pl.len()))
+    ids = places.select("id", parent="place").drop_nulls("id").unique("id", keep="first")
+    joined = places.join(ids, left_on="parent_id", right_on="id", how="left", maintain_order="left")
+    return joined["parent"].fill_null(NONE).to_numpy()
+
+
+def _steps(slim: pl.DataFrame, places: SpanPlaces, *, is_gpu: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> pl.Series:
+    """Steps of spans: on the CPU by when they begin, on the GPU by the call that launched them."""
+    del places
+    own = slim["step"]
+    marks = slim.filter(pl.col("step").is_not_null() & (pl.col("device") == 0)).sort("start_ns")
+    if marks.is_empty():
+        return own
+    begins = marks["start_ns"].to_numpy()
+    at = np.searchsorted(begins, slim["start_ns"].to_numpy(), side="right") - 1
+    ends = begins + marks["duration_ns"].to_numpy()
+    is_inside = (at >= 0) & (slim["start_ns"].to_numpy() < ends[at]) & ~is_gpu
+    steps = _gathered(marks["step"], np.where(is_inside, at, NONE))
+    launched = slim.select("correlation", "device", step=steps)
+    launches = launched.filter((pl.col("device") == 0) & pl.col("correlation").is_not_null())
+    by_launch = launched.join(
+        launches.select("correlation", launch_step="step").unique("correlation", keep="first"),
+        on="correlation",
+        how="left",
+        maintain_order="left",
+    )
+    return by_launch.select(
+        pl.when(pl.col("device") == 1).then(pl.coalesce(own, "launch_step")).otherwise("step").alias("step")
+    ).to_series()
+
+
+def _gathered(values: pl.Series, places: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pl.Series:
+    """`values` at these places, null at -1."""
+    return values.gather(pl.Series(places).replace(NONE, None))
+
+
+def _complete(rows: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
+    process, thread = pl.col("process").fill_null("-"), pl.col("thread").fill_null("-")
+    lane = pl.format("{}/{}", process, thread)
+    placed = rows.with_columns(
+        places["row"].alias("lane_row"),
+        *(places[name] for name in ("step", "phase", "depth", "parent_span_index", "self_ns")),
+    )
+    placed = placed.with_columns(
+        lane=pl.when(pl.col("lane_row") == 0).then(lane).otherwise(pl.format("{} #{}", lane, pl.col("lane_row") + 1))
+    )
+    return placed.select(pl.col(name).cast(dtype) for name, dtype in _DTYPES.items())
