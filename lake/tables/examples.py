@@ -13,12 +13,19 @@ CONSUMER_KINDS = ("optimization_run", "training_run", "prompt", "evaluation")
 EFFECT_KINDS = ("helps", "harms", "unclear", "too_few_uses")
 
 
+def _score(description: str) -> dy.Float64:
+    return dy.Float64(nullable=True, min=0, max=1, description=description, metadata={"unit": "score"})
+
+
 class Examples(dy.Schema):
     """An example as it stands; the change feed and silver.databits hold what it was before."""
 
     example_id = dy.String(primary_key=True, description="Stable id of the example, whatever is edited in it.")
     databit_id = dy.String(description="Data unit that holds its content; joins silver.databits.")
     databit_version = dy.Int64(min=1, description="Version of that unit which the example shows.")
+    content_version = dy.Int64(
+        min=1, description="Version of the unit in which inputs or expected output last changed; only its uses count."
+    )
     inputs = dy.String(description="Input fields by name, as a canonical JSON object.")
     expected_output = dy.String(
         description="What a good answer is: text, or a JSON object of output fields where there are several."
@@ -36,7 +43,7 @@ class Examples(dy.Schema):
         regex="^[0-9a-f]{64}$",
         description="SHA-256 of the text that is embedded and searched; joins silver.embeddings.",
     )
-    usage_count = count("Uses known when its effect was last computed.", nullable=False)
+    usage_count = count("Uses of its present content, as known when its effect was last computed.", nullable=False)
     effectiveness_score = measure(
         "score", "Lift of a use over comparable uses without it, shrunken; null until there are enough."
     )
@@ -54,6 +61,7 @@ class ExampleUsages(dy.Schema):
 
     usage_id = dy.String(primary_key=True, description="Stable id, derived from example, call and position.")
     example_id = dy.String(description="The example that was used.")
+    databit_version = dy.Int64(min=1, description="Version of its data unit that was shown.")
     consumer_kind = vocabulary(*CONSUMER_KINDS, description="What used it.")
     consumer_id = dy.String(description="Id of the run that used it.")
     sample_id = dy.String(nullable=True, description="Sample that was asked with it.")
@@ -62,8 +70,8 @@ class ExampleUsages(dy.Schema):
         description="Calls of one stratum differ by their examples alone, so that their outcomes may be compared."
     )
     position = count("Place among the examples of the call, from 0.", nullable=False)
-    outcome_score = measure("score", "How good the answer was, higher is better; null while unknown.")
-    baseline_score = measure("score", "What the same call scored without this example, where that was asked.")
+    outcome_score = _score("How good the answer was, from 0 to 1, higher is better; null while unknown.")
+    baseline_score = _score("What the same call scored without this example, where that was asked.")
     used_at = timestamp("When it was used.", nullable=False)
 
 
@@ -71,9 +79,11 @@ class ExampleEffects(dy.Schema):
     """What using an example changes, as an estimate with its uncertainty."""
 
     example_id = dy.String(primary_key=True, description="The example.")
-    usage_count = count("Uses recorded.", nullable=False)
-    scored_count = count("Uses whose outcome is known.", nullable=False)
-    comparable_count = count("Scored uses that have something comparable without the example.", nullable=False)
+    usage_count = count("Uses of its present content.", nullable=False)
+    scored_count = count(
+        "Different calls whose outcome is known; the very same call again adds nothing.", nullable=False
+    )
+    comparable_count = count("Of these, calls that have something comparable without the example.", nullable=False)
     stratum_count = count("Strata in which it is compared.", nullable=False)
     mean_outcome_score = measure("score", "Mean outcome of its uses; what it was used on is not taken out.")
     lift = measure("score", "Mean difference to comparable calls without it, before shrinkage.")

@@ -7,7 +7,7 @@ afterwards. What the uses say about an example's worth is `pipelines/examples/ef
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -48,6 +48,7 @@ class Usage:
     baseline_score: float | None = None
     call_id: str | None = None
     stratum: str | None = None
+    databit_version: int | None = None
 
 
 def record_usages(lake: Lake, usages: Iterable[Usage]) -> WriteResult:
@@ -56,8 +57,8 @@ def record_usages(lake: Lake, usages: Iterable[Usage]) -> WriteResult:
     Raises `UserError`, and writes nothing, when an example does not exist or a consumer kind is unknown.
     """
     listed = list(usages)
-    _refuse_unknown(lake, listed)
-    rows = pl.DataFrame([_row(usage) for usage in listed], schema=contract_of(USAGES).dtypes)
+    versions = _shown_versions(lake, listed)
+    rows = pl.DataFrame([_row(usage, versions) for usage in listed], schema=contract_of(USAGES).dtypes)
     return lake.upsert(USAGES, rows.unique("usage_id", keep="last", maintain_order=True))
 
 
@@ -74,7 +75,7 @@ def read_usages(
     return rows if limit is None else rows.head(limit)
 
 
-def _row(usage: Usage) -> dict[str, object]:
+def _row(usage: Usage, versions: Mapping[str, int]) -> dict[str, object]:
     sample = usage.sample_id or ""
     call_id = usage.call_id or derived_id(
         "example_call", usage.consumer_kind, usage.consumer_id, sample, usage.used_at.astimezone(dt.UTC).isoformat()
@@ -82,6 +83,7 @@ def _row(usage: Usage) -> dict[str, object]:
     return {
         "usage_id": derived_id("example_usage", usage.example_id, call_id, usage.position),
         "example_id": usage.example_id,
+        "databit_version": usage.databit_version or versions[usage.example_id],
         "consumer_kind": usage.consumer_kind,
         "consumer_id": usage.consumer_id,
         "sample_id": usage.sample_id,
@@ -94,16 +96,17 @@ def _row(usage: Usage) -> dict[str, object]:
     }
 
 
-def _refuse_unknown(lake: Lake, usages: Sequence[Usage]) -> None:
-    kinds = {usage.consumer_kind for usage in usages}
-    for kind in sorted(kinds - set(CONSUMER_KINDS)):
+def _shown_versions(lake: Lake, usages: Sequence[Usage]) -> dict[str, int]:
+    """The newest version of each used example; raises `UserError` for an unknown one, or an unknown consumer kind."""
+    for kind in sorted({usage.consumer_kind for usage in usages} - set(CONSUMER_KINDS)):
         raise UserError.unknown("consumer kind", kind, CONSUMER_KINDS)
     wanted = sorted({usage.example_id for usage in usages})
     where = {"example_id": wanted} if len(wanted) <= _FEW else None
-    known = set(lake.read(EXAMPLES, columns=["example_id"], where=where)["example_id"]) if wanted else set()
+    known = dict(lake.read(EXAMPLES, columns=["example_id", "databit_version"], where=where).iter_rows())
     missing = [example_id for example_id in wanted if example_id not in known]
     if missing:
         raise UserError(
             f"{len(missing)} of {len(wanted)} used examples are not in {EXAMPLES}, for instance {missing[0]!r}. "
             "Create the examples first; nothing was recorded."
         )
+    return known

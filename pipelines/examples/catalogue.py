@@ -1,0 +1,80 @@
+"""Which examples there are and how they are labelled: what lists, filters and searches start from.
+
+A few short columns of every example, read whole: of 100,000 examples they come in about 10 ms, less than an index of
+them would take to be kept in step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from lake.store import Lake
+from pipelines.embeddings.texts import vector_ids
+
+EXAMPLES = "silver.examples"
+_COLUMNS = (
+    "example_id", "function_name", "domain", "tags", "source", "license", "input_digest", "text_digest",
+    "effectiveness_score", "is_deleted",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleFilter:
+    """Which examples are meant; what is None or empty admits all. An example must have every one of `tags`."""
+
+    function_name: str | None = None
+    domain: str | None = None
+    tags: Sequence[str] = ()
+    source: str | None = None
+    license: str | None = None
+    min_effectiveness: float | None = None
+    has_deleted: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it admits every example that is not deleted."""
+        return self == ExampleFilter()
+
+    def predicate(self) -> pl.Expr:
+        """The filter over rows of silver.examples."""
+        labels = {
+            "function_name": self.function_name,
+            "domain": self.domain,
+            "source": self.source,
+            "license": self.license,
+        }
+        parts = [pl.col(name) == value for name, value in labels.items() if value is not None]
+        parts += [pl.col("tags").list.contains(tag) for tag in self.tags]
+        if self.min_effectiveness is not None:
+            parts.append(pl.col("effectiveness_score") >= self.min_effectiveness)
+        if not self.has_deleted:
+            parts.append(~pl.col("is_deleted"))
+        return pl.all_horizontal(pl.lit(value=True), *(part.fill_null(value=False) for part in parts))
+
+
+ALL = ExampleFilter()
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Labels of every example as of one version of the table, by example_id."""
+
+    version: int
+    rows: pl.DataFrame
+
+    def matching(self, wanted: ExampleFilter) -> pl.DataFrame:
+        """The rows that a filter admits."""
+        return self.rows.filter(wanted.predicate())
+
+
+def read_catalogue(lake: Lake, *, standing: Catalogue | None = None) -> Catalogue:
+    """The catalogue at the newest version; `standing` itself when it is that already."""
+    version = lake.version(EXAMPLES)
+    if standing is not None and standing.version == version:
+        return standing
+    at = version if version >= 0 else None
+    rows = lake.read(EXAMPLES, columns=_COLUMNS, at=at).with_columns(vector_id=vector_ids(pl.col("text_digest")))
+    return Catalogue(version, rows.sort("example_id"))
