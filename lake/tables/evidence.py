@@ -1,14 +1,17 @@
-"""Tables of the evidence room: diffs, comparisons, gate verdicts, promotions; those about tokens are `tokens.py`."""
+"""Tables of the evidence room: diffs, comparisons, gate verdicts, promotions.
+
+Those about tokens are `tokens.py` and `token_scorings.py`.
+"""
 
 from __future__ import annotations
 
 import dataframely as dy
 
 from lake.contracts import TableContract, count, measure, vocabulary
-from lake.tables import tokens
+from lake.tables import token_scorings, tokens
 
 VERDICTS = ("pass", "fail", "inconclusive", "incomparable")
-GATE_FAMILIES = ("score_parity", "latency_regression", "failure_rate")
+GATE_FAMILIES = ("score_parity", "latency_regression", "failure_rate", "token_divergence")
 SEVERITIES = ("block", "warn")
 MARGIN_SOURCES = ("policy", "repeats", "history")
 COMPARABILITIES = ("comparable", "warn", "incomparable")
@@ -213,6 +216,7 @@ TABLES = (
         sort_by=("comparison_id", "sample_id", "repeat_index"),
     ),
     *tokens.TABLES,
+    *token_scorings.TABLES,
     TableContract(
         name="contingencies",
         layer="gold",
