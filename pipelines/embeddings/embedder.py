@@ -49,6 +49,4 @@ class ModelIdentity:
 
 def identity_of(embedder: Embedder) -> ModelIdentity:
     """The identity of the vectors that `embedder` makes."""
-    return ModelIdentity(
-        model_name=embedder.model_name, revision=embedder.revision, dimension=embedder.dimension
-    )
+    return ModelIdentity(model_name=embedder.model_name, revision=embedder.revision, dimension=embedder.dimension)

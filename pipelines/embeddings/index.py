@@ -6,7 +6,8 @@ texts in place of vectors are `service.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,10 @@ from numpy.typing import ArrayLike
 from lake.errors import UserError
 from pipelines.embeddings.embedder import ModelIdentity, Vectors
 from pipelines.embeddings.segments import Ids, Segment, best_hits, no_hits
+
+# FAISS spreads queries over threads. With fewer queries they have nothing to do but wait for each other, and on a busy
+# machine a search takes ten times as long.
+_MANY_QUERIES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +54,14 @@ class VectorIndex:
         queries = np.ascontiguousarray(np.atleast_2d(vectors), dtype=np.float32)
         if queries.shape[1] != self.model.dimension:
             raise UserError(
-                f"This index holds vectors of {self.model.model_name} with {self.model.dimension} dimensions; the query "
-                f"has {queries.shape[1]}. Make it with the same model."
+                f"This index holds vectors of {self.model.model_name} with {self.model.dimension} dimensions; the "
+                f"query has {queries.shape[1]}. Make it with the same model."
             )
         if k < 1:
             raise UserError(f"k must be at least 1, not {k}.")
         allowed = None if allowed_ids is None else np.unique(np.asarray(allowed_ids, dtype=np.int64))
-        hits = [segment.search(queries, k, allowed_ids=allowed) for segment in self.segments]
+        with _threads_for(len(queries)):
+            hits = [segment.search(queries, k, allowed_ids=allowed) for segment in self.segments]
         if len(hits) == 1:
             best = hits[0]
         elif hits:
@@ -64,3 +70,19 @@ class VectorIndex:
         else:
             best = no_hits(len(queries), k)
         return Neighbours(ids=best.ids, similarities=best.similarities, version=self.version)
+
+
+@contextmanager
+def _threads_for(query_count: int) -> Iterator[None]:
+    """One thread for a few queries; the setting is this thread's own."""
+    if query_count >= _MANY_QUERIES:
+        yield
+        return
+    import faiss
+
+    standing = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(standing)

@@ -61,13 +61,9 @@ def build_index(vectors: Vectors, kind: SegmentKind) -> faiss.Index:
     if kind == "flat":
         index: Any = faiss.IndexFlatIP(dimension)
     elif kind == "sq8":
-        index = faiss.IndexScalarQuantizer(
-            dimension, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-        )
+        index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
     else:
-        index = faiss.IndexHNSWSQ(
-            dimension, faiss.ScalarQuantizer.QT_8bit, HNSW_NEIGHBOURS, faiss.METRIC_INNER_PRODUCT
-        )
+        index = faiss.IndexHNSWSQ(dimension, faiss.ScalarQuantizer.QT_8bit, HNSW_NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = HNSW_BUILD_EFFORT
         index.hnsw.efSearch = HNSW_SEARCH_EFFORT
     if not index.is_trained:
@@ -172,8 +168,10 @@ class Segment:
         return wanted
 
     def _search_subset(self, vectors: Vectors, k: int, places: NDArray[np.intp]) -> Hits:
-        similarities = vectors @ self.vectors_at(places).T
-        return best_hits(self.ids[places][None, :].repeat(len(vectors), axis=0), similarities, k)
+        import faiss
+
+        similarities, found = faiss.knn(vectors, self.vectors_at(places), k, metric=faiss.METRIC_INNER_PRODUCT)
+        return self._named(similarities, np.where(found < 0, found, places[found]))
 
     def _search_after(self, vectors: Vectors, k: int, is_wanted: NDArray[np.bool_], count: int) -> Hits | None:
         """Search everything for a few more, then drop what is not wanted; None where that left too few."""
