@@ -37,9 +37,10 @@ _Z = 1.959963984540054
 DEFAULT_PRIOR_SCALE = 0.1
 # Fewer examples than this say too little about how much examples differ.
 MINIMUM_FITTED = 8
+# Sums depend on the order of rows in the last digits, which would be told as a change.
+_DECIMALS = 9
 _SCALES = np.geomspace(0.01, 0.5, 80)
 
-_WITHOUT = ("without_count", "without_sum")
 USED_COLUMNS = ("example_id", "stratum", "call_id", "position", "outcome_score", "baseline_score", "used_at")
 
 
@@ -68,8 +69,9 @@ def estimate_lifts(usages: pl.DataFrame) -> pl.DataFrame:
         exposure.join(sums, on="example_id", how="left")
         .with_columns(pl.col("scored_count", "comparable_count", "stratum_count").fill_null(0))
         .with_columns(
-            lift=pl.when(has_any).then(pl.col("difference") / pl.col("total")),
-            standard_error=pl.when(has_any).then(pl.col("variance").sqrt() / pl.col("total")),
+            lift=pl.when(has_any).then(pl.col("difference") / pl.col("total")).round(_DECIMALS),
+            standard_error=pl.when(has_any).then(pl.col("variance").sqrt() / pl.col("total")).round(_DECIMALS),
+            mean_outcome_score=pl.col("mean_outcome_score").round(_DECIMALS),
         )
         .drop("total", "difference", "variance")
         .sort("example_id")

@@ -6,6 +6,8 @@ What belongs here: rows from units, by id or by change feed. Acts of people are 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
@@ -100,8 +102,9 @@ def _rows(versions: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
     """Rows of those examples that do not show the newest version of their unit."""
     shown = {row["example_id"]: row for row in standing.iter_rows(named=True)}
     rows = []
-    for own in versions.partition_by("databit_id", maintain_order=True):
-        history = own.sort("version").to_dicts()
+    by_unit = groupby(versions.sort("databit_id", "version").iter_rows(named=True), key=itemgetter("databit_id"))
+    for _, own in by_unit:
+        history = list(own)
         row = row_of(history, shown.get(example_id_of(history[-1]["search_keys"]) or ""))
         before = shown.get(row["example_id"])
         if before is None or before["databit_version"] < row["databit_version"]:

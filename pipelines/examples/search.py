@@ -1,0 +1,208 @@
+"""Search the example store: by meaning, by words, or both; filtered by labels; the same thing not twice.
+
+What belongs here: what is asked of which index, and how the answers become one list. Models and index files come from
+outside: an `Embedder` and the vector index are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from lake.errors import UserError
+from pipelines.databits.units import canonical_text
+from pipelines.embeddings.embedder import Embedder, Vectors
+from pipelines.embeddings.index import VectorIndex
+from pipelines.embeddings.texts import text_of_json
+from pipelines.examples.catalogue import ALL, ExampleFilter
+from pipelines.examples.digests import input_digest
+from pipelines.examples.drafts import ExampleDraft
+from pipelines.examples.keyword_sync import sync_keywords
+from pipelines.examples.keywords import KeywordIndex
+from pipelines.examples.ranking import fuse_rankings, pick_diverse
+from pipelines.examples.store import DEFAULT_LIMIT, ExampleStore
+
+Mode = Literal["hybrid", "embedding", "keywords"]
+# So many candidates of each kind are fused for every result that is wanted.
+_POOL_FACTOR, _POOL_LEAST = 5, 50
+# Cosine of two inputs above which the shipped model has nearly always seen the same question in other words.
+NEAR_DUPLICATE_SIMILARITY = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Results, best first, and what was searched.
+
+    `rows` are rows of silver.examples after `rank`, `score`, `similarity` (cosine; null if not found by meaning) and
+    `keyword_score` (BM25; null if not found by words). Versions are of silver.embeddings and silver.examples.
+    """
+
+    rows: pl.DataFrame
+    mode: Mode
+    embedding_version: int | None
+    example_version: int
+
+
+class ExampleSearch:
+    """Search over one store. Keep it: the keyword index and the labels stay warm between calls."""
+
+    def __init__(
+        self,
+        store: ExampleStore,
+        *,
+        embedder: Embedder | None = None,
+        vector_index: Callable[[], VectorIndex] | None = None,
+        keyword_folder: Path | None = None,
+    ) -> None:
+        self.store = store
+        self._embedder = embedder
+        self._vector_index = vector_index
+        self._keyword_folder = keyword_folder
+        self._keywords: KeywordIndex | None = None
+
+    def search(
+        self,
+        text: str,
+        *,
+        mode: Mode = "hybrid",
+        wanted: ExampleFilter = ALL,
+        count: int = DEFAULT_LIMIT,
+        diversity: float = 0.0,
+    ) -> Found:
+        """Examples like `text` among those that `wanted` admits.
+
+        `hybrid` fuses the rankings by meaning and by words; `diversity` from 0 to 1 trades relevance for not saying
+        the same twice. Raises `UserError` for an empty text or numbers out of range.
+        """
+        if not text.strip():
+            raise UserError("Say what to search for; to list without searching:  benchlake examples list")
+        vector = self._encode([text]) if mode != "keywords" else None
+        return self._search(vector, text if mode != "embedding" else None, mode, wanted, count, diversity)
+
+    def search_by_embedding(
+        self, vector: Vectors, *, wanted: ExampleFilter = ALL, count: int = DEFAULT_LIMIT, diversity: float = 0.0
+    ) -> Found:
+        """Examples whose inputs are nearest to a vector of unit length made by the same model."""
+        return self._search(np.atleast_2d(vector), None, "embedding", wanted, count, diversity)
+
+    def near_duplicates(
+        self, draft: ExampleDraft, *, min_similarity: float = NEAR_DUPLICATE_SIMILARITY, count: int = 5
+    ) -> pl.DataFrame:
+        """Examples for the same function that ask the same thing as a draft, or nearly so.
+
+        Rows of silver.examples with `similarity`, 1 for equal inputs, the nearest first. What was added since the
+        index was synchronised is found only when equal.
+        """
+        wanted = ExampleFilter(function_name=draft.function_name)
+        digest = input_digest(draft.inputs)
+        same = self.store.catalogue().matching(wanted).filter(pl.col("input_digest") == digest)["example_id"]
+        similar = dict.fromkeys(same, 1.0)
+        if self._embedder is not None:
+            text = text_of_json(canonical_text(dict(draft.inputs)))
+            near = self._by_meaning(self._encode([text]), wanted, count)
+            similar |= {name: value for name, value in near if value >= min_similarity and name not in similar}
+        similar.pop(draft.key_id(), None)
+        best = sorted(similar.items(), key=lambda pair: (-pair[1], pair[0]))[:count]
+        rows = self.store.read([name for name, _ in best])
+        return rows.with_columns(similarity=pl.Series([similar[name] for name in rows["example_id"]], dtype=pl.Float64))
+
+    def keywords(self) -> KeywordIndex:
+        """The keyword index, brought up to the table."""
+        self._keywords = sync_keywords(self.store.lake, self._keyword_folder, known=self._keywords)
+        return self._keywords
+
+    def _search(
+        self, vector: Vectors | None, text: str | None, mode: Mode, wanted: ExampleFilter, count: int, diversity: float
+    ) -> Found:
+        _check(count, diversity)
+        pool = max(count * _POOL_FACTOR, _POOL_LEAST)
+        near = self._by_meaning(vector, wanted, pool) if vector is not None else []
+        worded = self._by_words(text, wanted, pool) if text is not None else []
+        fused = fuse_rankings([[name for name, _ in ranking] for ranking in (near, worded)])
+        # One ranking alone keeps its own scores, which say more than places do.
+        scored = fused if near and worded else (near or worded)
+        best = self._diverse(scored, count, diversity) if diversity > 0 else scored[:count]
+        return Found(
+            rows=self._rows(best, dict(near), dict(worded)),
+            mode=mode,
+            embedding_version=None if vector is None else self._index().version,
+            example_version=self.store.catalogue().version,
+        )
+
+    def _by_meaning(self, vector: Vectors, wanted: ExampleFilter, count: int) -> list[tuple[str, float]]:
+        matching = self.store.catalogue().matching(wanted).select("example_id", "vector_id")
+        index = self._index()
+        # The index also holds other texts than inputs of examples, so the ids that may come are always named.
+        hits = index.search(vector, count, allowed_ids=matching["vector_id"].to_numpy())
+        found = pl.DataFrame({"vector_id": hits.ids[0], "similarity": hits.similarities[0].astype(np.float64)})
+        known = found.filter(pl.col("vector_id") >= 0).join(matching, on="vector_id")
+        best = known.sort("similarity", "example_id", descending=[True, False]).head(count)
+        return list(best.select("example_id", "similarity").iter_rows())
+
+    def _by_words(self, text: str, wanted: ExampleFilter, count: int) -> list[tuple[str, float]]:
+        # Deleted examples are not in the keyword index, so that without a filter nothing need be looked up.
+        allowed = None if wanted.is_open else self.store.catalogue().matching(wanted)["example_id"]
+        return self.keywords().search(text, count, allowed=allowed)
+
+    def _diverse(self, scored: Sequence[tuple[str, float]], count: int, diversity: float) -> list[tuple[str, float]]:
+        names = pl.DataFrame({"example_id": [name for name, _ in scored]}, schema={"example_id": pl.String})
+        labels = self.store.catalogue().rows.select("example_id", "vector_id")
+        ids = names.join(labels, on="example_id", how="left", maintain_order="left")["vector_id"].to_numpy()
+        vectors = (
+            vectors_of(self._index(), ids) if self._vector_index is not None else np.zeros((len(ids), 1), np.float32)
+        )
+        picked = pick_diverse([score for _, score in scored], vectors, count=count, diversity=diversity)
+        return [scored[place] for place in picked]
+
+    def _rows(
+        self, best: Sequence[tuple[str, float]], near: dict[str, float], worded: dict[str, float]
+    ) -> pl.DataFrame:
+        rows = self.store.read([name for name, _ in best])
+        scores, names = dict(best), rows["example_id"].to_list()
+        return rows.select(
+            rank=pl.int_range(1, pl.len() + 1),
+            score=pl.Series([scores[name] for name in names], dtype=pl.Float64),
+            similarity=pl.Series([near.get(name) for name in names], dtype=pl.Float64),
+            keyword_score=pl.Series([worded.get(name) for name in names], dtype=pl.Float64),
+            **{name: pl.col(name) for name in rows.columns},
+        )
+
+    def _encode(self, texts: Sequence[str]) -> Vectors:
+        if self._embedder is None:
+            raise UserError(
+                "There is no embedding model here; search by words:  benchlake examples search --mode keywords"
+            )
+        return self._embedder.encode(texts)
+
+    def _index(self) -> VectorIndex:
+        if self._vector_index is None:
+            raise UserError("There is no vector index here; build it:  benchlake index sync")
+        return self._vector_index()
+
+
+def vectors_of(index: VectorIndex, ids: np.ndarray) -> Vectors:  # type: ignore[type-arg]  # whole numbers
+    """The vectors that an index holds of these vector ids, in this order; zeros where it has none."""
+    vectors = np.zeros((len(ids), index.model.dimension), dtype=np.float32)
+    order = np.argsort(ids)
+    ascending = ids[order].astype(np.int64)
+    for segment in index.segments:
+        places = segment.places(ascending)
+        alive = places[~segment.is_dead[places]]
+        if len(alive):
+            stored = dict(zip(segment.ids[alive].tolist(), segment.vectors_at(alive), strict=True))
+            for place in order:
+                if (vector := stored.get(int(ids[place]))) is not None:
+                    vectors[place] = vector
+    return vectors
+
+
+def _check(count: int, diversity: float) -> None:
+    if count < 1:
+        raise UserError(f"At least one result must be asked for, not {count}.")
+    if not 0 <= diversity <= 1:
+        raise UserError(f"Diversity is from 0 (relevance alone) to 1 (difference alone), not {diversity}.")
