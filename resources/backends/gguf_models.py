@@ -7,6 +7,7 @@ alone. Reading weights is the engines' business.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -44,7 +45,11 @@ class GgufModel:
         return text_digest(self.chat_template)
 
     def render_prompt(self, prompt: str) -> str:
-        """The text that the model is given for a user's message, by the model's own chat template.
+        """The text that the model is given for a user's message, by the model's own chat template."""
+        return self.render_messages([{"role": "user", "content": prompt}])
+
+    def render_messages(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The text that the model is given for a conversation (role and content each), by its own chat template.
 
         With Jinja in a sandbox and its settings as in Transformers, since templates are written for those.
         """
@@ -52,7 +57,7 @@ class GgufModel:
 
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         template = environment.from_string(self.chat_template)
-        return template.render(messages=[{"role": "user", "content": prompt}], add_generation_prompt=True)
+        return template.render(messages=list(messages), add_generation_prompt=True)
 
     def token_text(self, token_id: int) -> str:
         """The token for people: its text, with U+FFFD for bytes that are part of a character."""
