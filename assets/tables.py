@@ -9,13 +9,10 @@ import dagster as dg
 
 from lake.contracts import ColumnInfo
 from lake.store import Lake
-from lake.tables import CONTRACTS, contract_of, evidence, operations, remarks, runs, suites
+from lake.tables import CONTRACTS, ROOMS, contract_of
 
-_ROOMS = {
-    "runs": (*runs.TABLES, *suites.TABLES, *remarks.TABLES),
-    "evidence": evidence.TABLES,
-    "operations": operations.TABLES,
-}
+# Modules whose tables people look for in another room than the module's own.
+_ROOM_OF_MODULE = {"suites": "runs", "remarks": "runs"}
 
 
 @cache
@@ -24,7 +21,9 @@ def room_of(table: str) -> str:
     if table == "bronze.rejects":
         # Kept by the lake for every room, but made by imports; that is where people look for it.
         return "runs"
-    return next(room for room, tables in _ROOMS.items() if any(contract.address == table for contract in tables))
+    module = next(room for room in ROOMS if any(contract.address == table for contract in room.TABLES))
+    name = module.__name__.rpartition(".")[2]
+    return _ROOM_OF_MODULE.get(name, name)
 
 
 def asset_key(table: str) -> dg.AssetKey:

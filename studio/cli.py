@@ -23,6 +23,7 @@ from studio import (
     diff_commands,
     dspy_commands,
     example_commands,
+    explore_command,
     export_commands,
     gate_commands,
     index_commands,
@@ -71,6 +72,7 @@ index_commands.register(app)
 example_commands.register(app)
 dspy_commands.register(app)
 attribution_commands.register(app)
+explore_command.register(app)
 scenario_commands.register(app)
 decision_commands.register(app)
 export_commands.register(app)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from pipelines.runs.remarks import Act
     from resources.installation import Installation
 
 FormatOption = Annotated[
@@ -26,6 +27,17 @@ def open_installation() -> Installation:
     from resources.installation import Installation
 
     return Installation(folder=Path.cwd())
+
+
+def read_act(author: str | None, reason: str | None) -> Act:
+    """Who does what is recorded now: the named author, else who is known to the environment, git or the system."""
+    import datetime as dt
+    import os
+
+    from pipelines.runs.remarks import Act
+    from resources.author import read_author
+
+    return Act(author=author or read_author(Path.cwd(), os.environ), at=dt.datetime.now(dt.UTC), reason=reason)
 
 
 def say(message: str) -> None:

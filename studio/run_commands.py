@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studio.options import AuthorOption, FormatOption, JsonOption, ReasonOption, open_installation
+from studio.options import AuthorOption, FormatOption, JsonOption, ReasonOption, open_installation, read_act
 
 if TYPE_CHECKING:
     from pipelines.runs.remarks import Act
@@ -110,7 +109,7 @@ def tag_add(
 
     Example:  benchlake tag add experiment-flash 3fa2 suite=starter since=24h
     """
-    _change_tags(words, add=tag.split(","), act=_act(author, reason))
+    _change_tags(words, add=tag.split(","), act=read_act(author, reason))
 
 
 @tag_app.command("remove")
@@ -124,7 +123,7 @@ def tag_remove(
 
     Example:  benchlake tag remove nightly 3fa2 --reason 'ran during maintenance'
     """
-    _change_tags(words, remove=tag.split(","), act=_act(author, reason))
+    _change_tags(words, remove=tag.split(","), act=read_act(author, reason))
 
 
 def _change_tags(words: list[str], *, act: Act, add: list[str] | None = None, remove: list[str] | None = None) -> None:
@@ -162,7 +161,7 @@ def note_add(
     """
     from pipelines.runs.remarks import add_note, find_runs
 
-    lake, act = open_installation().lake, _act(author, None)
+    lake, act = open_installation().lake, read_act(author, None)
     count = add_note(lake, find_runs(lake, words, now=act.at), text, act=act)
     sys.stdout.write(f"Noted on {count} run{'' if count == 1 else 's'}.\n")
 
@@ -215,7 +214,7 @@ def baseline_set(
     """
     from pipelines.runs.remarks import designate_baseline, find_run
 
-    lake, act = open_installation().lake, _act(author, reason)
+    lake, act = open_installation().lake, read_act(author, reason)
     day = effective.date() if effective else act.at.date()
     chosen = find_run(lake, run)
     selector = designate_baseline(lake, chosen, key=[word for word in key.split(",") if word], effective=day, act=act)
@@ -239,7 +238,7 @@ def baseline_withdraw(
 
     from pipelines.runs.remarks import withdraw_baseline
 
-    act = _act(author, reason)
+    act = read_act(author, reason)
     row = withdraw_baseline(open_installation().lake, word, effective=act.at.date(), act=act)
     sys.stdout.write(f"{_shown(orjson.loads(row['selector']))} have no designated baseline from {act.at.date()}.\n")
 
@@ -265,12 +264,3 @@ def baseline_list(
 
 def _shown(selector: dict[str, str]) -> str:
     return "runs with " + ", ".join(f"{name} {pattern}" for name, pattern in selector.items())
-
-
-def _act(author: str | None, reason: str | None) -> Act:
-    from pathlib import Path
-
-    from pipelines.runs.remarks import Act
-    from resources.author import read_author
-
-    return Act(author=author or read_author(Path.cwd(), os.environ), at=dt.datetime.now(dt.UTC), reason=reason)

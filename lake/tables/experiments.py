@@ -8,6 +8,7 @@ from lake.contracts import TableContract, count, measure, timestamp, vocabulary
 
 DECISION_STATUSES = ("proposed", "accepted", "superseded", "reverted")
 KPI_COMPARISONS = ("<", "<=", ">", ">=")
+MOVEMENT_KINDS = ("run_added", "run_removed", "metric", "setting", "verdict")
 KPI_VERDICTS = ("pass", "fail", "inconclusive")
 
 
@@ -33,6 +34,36 @@ class Scenarios(dy.Schema):
     created_by = dy.String(description="Who saved it.")
     change_note = dy.String(nullable=True, description="What is different from the version before, in words.")
     is_deleted = dy.Bool(description="Whether it was put away: no longer listed or run in the night.")
+
+
+class ScenarioResults(dy.Schema):
+    """A scenario computed again on the data of a moment, and what moved since it was saved."""
+
+    scenario_id = dy.String(primary_key=True, description="Scenario it is about.")
+    input_digest = dy.String(
+        primary_key=True,
+        regex="^[0-9a-f]{64}$",
+        description="SHA-256 of the saved version and of the runs' contents: the same is not computed twice.",
+    )
+    version_index = dy.Int64(min=1, description="Version of the scenario.")
+    name = dy.String(description="Name of the scenario.")
+    run_ids = dy.List(dy.String(), description="Runs that it means now, baseline first.")
+    headline = dy.String(description="What the comparison says, in a sentence.")
+    movement_count = count("How many things are not as they were when it was saved.", nullable=False)
+    movements = dy.List(
+        dy.Struct(
+            {
+                "kind": vocabulary(*MOVEMENT_KINDS, description="What moved."),
+                "run_id": dy.String(),
+                "name": dy.String(),
+                "before": dy.String(nullable=True),
+                "after": dy.String(nullable=True),
+            }
+        ),
+        description="What moved, at most 1,000: from when it was saved to now.",
+    )
+    result = dy.String(description="The whole comparison as canonical JSON text.")
+    computed_at = timestamp("When it was computed.", nullable=False)
 
 
 class Decisions(dy.Schema):
@@ -110,6 +141,13 @@ TABLES = (
         grain="One row per version of a scenario.",
         schema=Scenarios,
         sort_by=("scenario_id", "version_index"),
+    ),
+    TableContract(
+        name="scenario_results",
+        layer="gold",
+        grain="One row per scenario and state of the data on which it was computed.",
+        schema=ScenarioResults,
+        sort_by=("computed_at", "scenario_id"),
     ),
     TableContract(
         name="decisions",

@@ -217,7 +217,8 @@ def _bias_corrected(differences: NDArray[np.float64], mean: float) -> IntervalAt
     # Ties with the mean count half, as for a discrete distribution.
     below = (np.searchsorted(draws, mean, "left") + np.searchsorted(draws, mean, "right")) / 2 / len(draws)
     bias = normal.inv_cdf(min(max(below, 1 / (2 * len(draws))), 1 - 1 / (2 * len(draws))))
-    centred = differences - mean
+    # The scale cancels out, and cubes of very small numbers would be 0.
+    centred = (differences - mean) / np.abs(differences - mean).max()
     acceleration = float((centred**3).sum() / (6 * (centred**2).sum() ** 1.5))
 
     def corrected(level: float) -> float:

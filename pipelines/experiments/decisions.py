@@ -88,14 +88,22 @@ def parse_entry(content: object, *, source: str) -> DecisionEntry:
         raise UserError(f"{source}: {place}: {first['msg']}. See an example:  benchlake decisions template") from None
 
 
-def record_decision(lake: Lake, entry: DecisionEntry, *, act: Act) -> dict[str, Any]:
+def parse_changes(content: Mapping[str, object], *, source: str) -> dict[str, Any]:
+    """Some fields of an entry, checked like a whole one; raises `UserError` that names the field."""
+    blank = {"title": "-", "problem": "", "decision": ""}
+    entry = parse_entry(blank | dict(content), source=source)
+    return {name: getattr(entry, name) for name in content}
+
+
+def record_decision(lake: Lake, entry: DecisionEntry, *, act: Act, decision_id: str | None = None) -> dict[str, Any]:
     """Write a new decision and give its row; the same title by the same author at the same moment is one decision.
 
-    Beginnings of run ids are made whole. Raises `UserError` for a run that is not in the lake.
+    Beginnings of run ids are made whole. Raises `UserError` for a run that is not in the lake, `ConflictError` when
+    the decision is there already.
     """
     known = _with_whole_ids(lake, entry)
-    decision_id = derived_id("decision", known.title, known.author or act.author, act.at.isoformat())
-    return _write(lake, decision_id, 1, known, act=act)
+    derived = derived_id("decision", known.title, known.author or act.author, act.at.isoformat())
+    return _write(lake, decision_id or derived, 1, known, act=act)
 
 
 def revise_decision(
