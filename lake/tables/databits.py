@@ -110,7 +110,7 @@ class DatabitDuplicates(dy.Schema):
     """That a unit says what an earlier one says already."""
 
     databit_id = dy.String(primary_key=True, description="The later unit.")
-    version = dy.Int64(primary_key=True, min=1, description="Its version.")
+    version = dy.Int64(min=1, description="Its newest version when it was compared.")
     duplicate_kind = vocabulary(*DUPLICATE_KINDS, description="Whether they are equal or nearly so.")
     canonical_id = dy.String(description="The earliest unit that it repeats.")
     canonical_version = dy.Int64(min=1, description="Version of that unit.")

@@ -19,6 +19,7 @@ import polars as pl
 from lake.delta import MAX_LISTED_KEYS
 from lake.predicates import KeyRange, Slice
 from lake.store import Lake
+from pipelines.databits.following import follow
 from pipelines.databits.license_judging import judge_versions
 from pipelines.databits.license_rules import RULES_DIGEST
 from pipelines.databits.lineage import (
@@ -39,8 +40,6 @@ LICENSES = "gold.databit_licenses"
 # The consumer of the feed; with other rules every licence is judged anew.
 LINEAGE_CONSUMER = "databit_lineage"
 LICENSE_CONSUMER = f"databit_licenses:{RULES_DIGEST[:12]}"
-# Commits of versions that are read at a time: a bulk import commits some ten thousand versions each.
-WINDOW_VERSIONS = 4
 SHOWN_PATHS = 20
 KEY = ("databit_id", "version")
 _COLUMNS = ("databit_id", "version", "content_digest", "attribution", "created_at")
@@ -64,21 +63,12 @@ def update_lineage(lake: Lake, *, mode: Mode = "changed") -> LineageResult:
     """
     if mode == "all":
         return _rebuild(lake)
-    newest = lake.version(DATABITS)
     total = LineageResult(version_count=0, edge_count=0, closure_count=0, license_count=0)
-    cursor = lake.cursor(LINEAGE_CONSUMER, DATABITS)
-    while cursor < newest:
-        until = min(cursor + WINDOW_VERSIONS, newest)
-        total = _sum(total, _take_in(lake, _new_versions(lake, cursor, until)))
-        lake.move_cursor(LINEAGE_CONSUMER, {DATABITS: until})
-        cursor = until
-    cursor = lake.cursor(LICENSE_CONSUMER, DATABITS)
-    while cursor < newest:
-        until = min(cursor + WINDOW_VERSIONS, newest)
-        judged = _judge(lake, _new_versions(lake, cursor, until))
+    for versions in follow(lake, DATABITS, LINEAGE_CONSUMER, columns=_COLUMNS):
+        total = _sum(total, _take_in(lake, versions))
+    for versions in follow(lake, DATABITS, LICENSE_CONSUMER, columns=_COLUMNS):
+        judged = _judge(lake, versions)
         total = _sum(total, LineageResult(version_count=0, edge_count=0, closure_count=0, license_count=judged))
-        lake.move_cursor(LICENSE_CONSUMER, {DATABITS: until})
-        cursor = until
     return total
 
 
@@ -97,11 +87,6 @@ def _rebuild(lake: Lake) -> LineageResult:
         closure_count=written[1].rows_written,
         license_count=licenses.rows_written,
     )
-
-
-def _new_versions(lake: Lake, since: int, until: int) -> pl.DataFrame:
-    feed = lake.changes(DATABITS, since, until=until, columns=_COLUMNS)
-    return feed.filter(pl.col("_change_type") == "insert").select(_COLUMNS).unique(KEY)
 
 
 def _take_in(lake: Lake, versions: pl.DataFrame) -> LineageResult:
