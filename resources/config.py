@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from lake.errors import UserError
 from lake.store import Lake
 from resources.backends import BackendConfig
+from resources.embedding_models.configuration import EmbeddingsConfig
 from resources.state import State
 
 FILE_NAME = "benchlake.toml"
@@ -87,6 +88,7 @@ class Config(_Section):
     lake: LakeConfig = LakeConfig()
     imports: ImportConfig = ImportConfig()
     gates: GatesConfig = GatesConfig()
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
     backends: dict[str, BackendConfig] = Field(default_factory=dict, description="Backends by name.")
 
     @classmethod

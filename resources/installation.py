@@ -16,6 +16,8 @@ from resources.config import Config
 from resources.state import State
 
 if TYPE_CHECKING:
+    from pipelines.embeddings.embedder import Embedder
+    from pipelines.embeddings.service import EmbeddingService
     from pipelines.evidence.policy import Policy
     from pipelines.runs.suites import Suite, WrittenSuite
 
@@ -38,6 +40,7 @@ class Installation:
         self.on_progress = on_progress
         self.state = (state or State.from_environ(os.environ, folder=folder)).prepare()
         self.config = config or Config.load(folder)
+        self._embedders: dict[str | None, Embedder] = {}
 
     @cached_property
     def lake(self) -> Lake:
@@ -67,3 +70,26 @@ class Installation:
         from pipelines.evidence.policy import load_policy
 
         return load_policy(self.config.policy_path(self.folder))
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The configured embedding model; loaded when it is first asked."""
+        return self.open_embedder(None)
+
+    def open_embedder(self, model: str | None) -> Embedder:
+        """The embedder of a model as configuration names them, the configured one for None; opened once."""
+        if model not in self._embedders:
+            from resources.embedders import open_embedder
+
+            config = self.config.embeddings
+            if model is not None and model != config.model:
+                config = config.model_copy(update={"model": model, "revision": None})
+            self._embedders[model] = open_embedder(config, folder=self.folder, models=self.state.models)
+        return self._embedders[model]
+
+    @cached_property
+    def embeddings(self) -> EmbeddingService:
+        """Vectors of texts and the index over them."""
+        from pipelines.embeddings.service import EmbeddingService
+
+        return EmbeddingService(self.lake, open_embedder=self.open_embedder, indexes=self.state.indexes)

@@ -54,6 +54,11 @@ class State:
         return self.home / "models"
 
     @property
+    def indexes(self) -> Path:
+        """Vector indexes: made from the lake, and made again when they are gone."""
+        return self.home / "indexes"
+
+    @property
     def dagster_home(self) -> Path:
         """Dagster's instance: run history, schedules, logs."""
         return self.home / "dagster"

@@ -71,6 +71,17 @@ class VectorIndex:
             best = no_hits(len(queries), k)
         return Neighbours(ids=best.ids, similarities=best.similarities, version=self.version)
 
+    def vectors_of(self, ids: ArrayLike) -> Vectors:
+        """The vectors of these ids as they are stored, in their order, (ids, dimension); zeros for ids it has not."""
+        wanted, inverse = np.unique(np.asarray(ids, dtype=np.int64), return_inverse=True)
+        vectors = np.zeros((len(wanted), self.model.dimension), dtype=np.float32)
+        for segment in self.segments:
+            places = segment.places(wanted)
+            alive = places[~segment.is_dead[places]]
+            vectors[np.searchsorted(wanted, segment.ids[alive])] = segment.vectors_at(alive)
+        found: Vectors = vectors[inverse]
+        return found
+
 
 @contextmanager
 def _threads_for(query_count: int) -> Iterator[None]:

@@ -76,6 +76,8 @@ def sync_index(
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / LOCK):
         identity, version = table_id(lake, EMBEDDINGS), lake.version(EMBEDDINGS)
+        if identity is None:
+            return _nothing(model)
         before = NO_VERSION
         try:
             index = _load(folder, model, identity, known=known, mode=mode)
@@ -95,6 +97,20 @@ def sync_index(
         if result.version != before or result.mode == "rebuilt":
             save_index(folder, followed, table_id=identity)
         return followed, result
+
+
+def _nothing(model: ModelIdentity) -> tuple[VectorIndex, SyncResult]:
+    """The answer while there is no table: an index of nothing, which is not kept."""
+    result = SyncResult(
+        mode="unchanged",
+        reason="",
+        version_before=NO_VERSION,
+        version=NO_VERSION,
+        added_count=0,
+        removed_count=0,
+        vector_count=0,
+    )
+    return VectorIndex(model=model, version=NO_VERSION, segments=()), result
 
 
 def _load(
@@ -120,8 +136,6 @@ def read_vectors(
     lake: Lake, model: ModelIdentity, *, version: int, on_progress: Progress | None = None
 ) -> tuple[Ids, Vectors]:
     """Ids, ascending, and vectors of `model` at a version; read by ranges of the digest: memory holds them once."""
-    if version == NO_VERSION:
-        return np.empty(0, dtype=np.int64), np.empty((0, model.dimension), dtype=np.float32)
     where = {"model_name": model.model_name, "revision": model.revision}
     count = lake.read(EMBEDDINGS, columns=["vector_id"], where=where, at=version).height
     ids, vectors = np.empty(count, dtype=np.int64), np.empty((count, model.dimension), dtype=np.float32)
@@ -187,7 +201,8 @@ def _follow(lake: Lake, index: VectorIndex, version: int) -> tuple[VectorIndex, 
 
 def read_changes(lake: Lake, model: ModelIdentity, *, since: int, until: int) -> tuple[pl.DataFrame, Ids]:
     """What later versions than `since` did: vectors of the model that stand now (vector_id, vector), ids that went."""
-    changes = lake.changes(EMBEDDINGS, since, until=until).filter(pl.col("model_name") == model.model_name)
+    columns = ["vector_id", "model_name", "revision", "vector"]
+    changes = lake.changes(EMBEDDINGS, since, until=until, columns=columns).filter(model_name=model.model_name)
     is_standing = pl.col("_change_type").is_in(["insert", "update_postimage"])
     # A version that takes a row away and gives it back, as an overwrite does, leaves it standing.
     last = (
