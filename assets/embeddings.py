@@ -8,6 +8,7 @@ import polars as pl
 
 from assets.presentation import markdown_table
 from assets.rooms import Room
+from assets.runs import SUITE_RUNS
 from assets.tables import asset_key, table_metadata, table_spec
 from pipelines.embeddings.freshness import measure_lag
 from pipelines.embeddings.sources import SOURCES
@@ -28,7 +29,8 @@ def _mode(context: dg.AssetExecutionContext) -> Mode:
 @dg.multi_asset(
     name="embedded_texts",
     specs=[
-        table_spec("silver.texts", deps=sorted({source.table for source in SOURCES})),
+        # The night saves its suite while it asks it, before which there may be no prompts.
+        table_spec("silver.texts", deps=[*sorted({source.table for source in SOURCES}), SUITE_RUNS]),
         table_spec("silver.embeddings", deps=["silver.texts"]),
     ],
     pool="embeddings",
