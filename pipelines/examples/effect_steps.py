@@ -15,6 +15,7 @@ import polars as pl
 from lake.errors import ConflictError
 from lake.store import MAX_TRIES, Lake
 from lake.tables import contract_of
+from pipelines.embeddings.texts import text_of_json
 from pipelines.examples.effectiveness import (
     ESTIMATOR_VERSION,
     USED_COLUMNS,
@@ -94,6 +95,19 @@ def read_effect_history(lake: Lake, example_id: str) -> pl.DataFrame:
     uses = read_comparable(lake, [example_id])
     scale = fit_prior_scale(estimate_lifts(uses)) if standing.is_empty() else float(standing["prior_scale"][0])
     return effect_over_time(uses, example_id, prior_scale=scale)
+
+
+def list_effects(lake: Lake, *, limit: int | None = None) -> pl.DataFrame:
+    """Rows of gold.example_effects with `label` (the example's inputs), the best estimate first, unknown ones last."""
+    effects = lake.read(EFFECTS).sort(
+        "effectiveness_score", "comparable_count", "example_id", descending=[True, True, False], nulls_last=True
+    )
+    shown = effects if limit is None else effects.head(limit)
+    where = {"example_id": shown["example_id"].to_list()} if shown.height <= _FEW else None
+    inputs = lake.read(EXAMPLES, columns=["example_id", "inputs"], where=where)
+    label = pl.col("inputs").map_elements(text_of_json, return_dtype=pl.String)
+    labels = inputs.select("example_id", label.alias("label"))
+    return shown.join(labels, on="example_id", how="left", maintain_order="left")
 
 
 def _read(lake: Lake, column: str, values: Sequence[str]) -> pl.DataFrame:

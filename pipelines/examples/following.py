@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from lake.errors import ConflictError
-from lake.store import MAX_TRIES, Lake
+from lake.store import MAX_TRIES, NO_VERSION, Lake
 from lake.tables import contract_of
 from pipelines.databits.reading import read_versions
 from pipelines.databits.units import DATABITS
@@ -24,6 +24,7 @@ _CONSUMER = "examples"
 # What a row has beside its content: it is carried over from the row that stands.
 _ESTIMATED = ("usage_count", "effectiveness_score", "effectiveness_low", "effectiveness_high")
 _BULK = 500
+Mode = Literal["changed", "all"]
 
 
 def follow_units(lake: Lake, databit_ids: Collection[str]) -> int:
@@ -46,10 +47,10 @@ def follow_units(lake: Lake, databit_ids: Collection[str]) -> int:
     raise ConflictError(f"Others wrote the same {len(databit_ids)} examples {MAX_TRIES} times; do it again.")
 
 
-def follow_feed(lake: Lake) -> int:
-    """Follow every unit that changed since the last call; gives how many rows were written."""
+def follow_feed(lake: Lake, *, mode: Mode = "changed") -> int:
+    """Follow every unit that changed since the last call, or all of them; gives how many rows were written."""
     version = lake.version(DATABITS)
-    since = lake.cursor(_CONSUMER, DATABITS)
+    since = lake.cursor(_CONSUMER, DATABITS) if mode == "changed" else NO_VERSION
     if since >= version:
         return 0
     feed = lake.changes(DATABITS, since, until=version, columns=["databit_id", "search_keys"])

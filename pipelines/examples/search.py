@@ -32,6 +32,8 @@ Mode = Literal["hybrid", "embedding", "keywords"]
 _POOL_FACTOR, _POOL_LEAST = 5, 50
 # Cosine of two inputs above which the shipped model has nearly always seen the same question in other words.
 NEAR_DUPLICATE_SIMILARITY = 0.95
+# Examples that are not embedded yet and are for a comparison; each costs a few milliseconds.
+_COMPARED_FRESH = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +97,8 @@ class ExampleSearch:
     ) -> pl.DataFrame:
         """Examples for the same function that ask the same thing as a draft, or nearly so.
 
-        Rows of silver.examples with `similarity`, 1 for equal inputs, the nearest first. What was added since the
-        index was synchronised is found only when equal.
+        Rows of silver.examples with `similarity`, 1 for equal inputs, the nearest first. Of those that were added since
+        the index was synchronised, the few that share most words with the draft are compared.
         """
         wanted = ExampleFilter(function_name=draft.function_name)
         digest = input_digest(draft.inputs)
@@ -104,7 +106,8 @@ class ExampleSearch:
         similar = dict.fromkeys(same, 1.0)
         if self._embedder is not None:
             text = text_of_json(canonical_text(dict(draft.inputs)))
-            near = self._by_meaning(self._encode([text]), wanted, count)
+            vector = self._encode([text])
+            near = [*self._by_meaning(vector, wanted, count), *self._not_embedded(vector, text, wanted)]
             similar |= {name: value for name, value in near if value >= min_similarity and name not in similar}
         similar.pop(draft.key_id(), None)
         best = sorted(similar.items(), key=lambda pair: (-pair[1], pair[0]))[:count]
@@ -143,6 +146,20 @@ class ExampleSearch:
         known = found.filter(pl.col("vector_id") >= 0).join(matching, on="vector_id")
         best = known.sort("similarity", "example_id", descending=[True, False]).head(count)
         return list(best.select("example_id", "similarity").iter_rows())
+
+    def _not_embedded(self, vector: Vectors, text: str, wanted: ExampleFilter) -> list[tuple[str, float]]:
+        """Cosines of the examples likest by words that the vector index does not have yet."""
+        worded = [name for name, _ in self._by_words(text, wanted, _POOL_LEAST)]
+        labels = self.store.catalogue().rows.filter(pl.col("example_id").is_in(worded))
+        index = self._index()
+        known = np.concatenate([np.empty(0, dtype=np.int64), *(segment.ids for segment in index.segments)])
+        fresh = labels.filter(~np.isin(labels["vector_id"].to_numpy(), known))
+        ids = [name for name in worded if name in set(fresh["example_id"])][:_COMPARED_FRESH]
+        rows = self.store.read(ids)
+        if rows.is_empty():
+            return []
+        vectors = self._encode([text_of_json(inputs) for inputs in rows["inputs"]])
+        return list(zip(rows["example_id"].to_list(), (vectors @ vector[0]).tolist(), strict=True))
 
     def _by_words(self, text: str, wanted: ExampleFilter, count: int) -> list[tuple[str, float]]:
         # Deleted examples are not in the keyword index, so that without a filter nothing need be looked up.

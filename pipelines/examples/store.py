@@ -29,6 +29,7 @@ from pipelines.databits.revising import (
 )
 from pipelines.databits.units import DATABITS, parse_content
 from pipelines.databits.writing import draft_rows, version_rows
+from pipelines.embeddings.texts import text_of_json
 from pipelines.examples.catalogue import ALL, Catalogue, ExampleFilter, read_catalogue
 from pipelines.examples.drafts import (
     ExampleDraft,
@@ -189,6 +190,10 @@ class ExampleStore:
             total_count=matching.len(),
         )
 
+    def all(self, wanted: ExampleFilter = ALL) -> pl.DataFrame:
+        """Every example that a filter admits, by id."""
+        return self.lake.read(EXAMPLES).filter(wanted.predicate()).sort("example_id")
+
     def search_by_metadata(self, wanted: ExampleFilter, *, limit: int = DEFAULT_LIMIT) -> pl.DataFrame:
         """The examples that a filter admits, the most effective first; those without an estimate last."""
         matching = self.catalogue().matching(wanted)
@@ -253,6 +258,11 @@ def _changed_draft(unit: Mapping[str, Any], changes: ExampleChanges) -> ExampleD
 def _other_keys(unit: Mapping[str, Any]) -> list[str]:
     """Search keys that are not the example's own labels."""
     return [key for key in unit["search_keys"] if not key.startswith(("example=", "function=", "domain=", "tag="))]
+
+
+def shown_inputs(inputs: str) -> str:
+    """The inputs column as a reader wants it: the text where there is one field, else a line each."""
+    return text_of_json(inputs)
 
 
 def as_document(row: Mapping[str, Any]) -> Row:

@@ -28,11 +28,11 @@ def suite_example_id(suite: str, sample_id: str) -> str:
     return derived_id("example", "suite", suite, sample_id)
 
 
-def update_suite_examples(lake: Lake, *, now: dt.datetime, licenses: Mapping[str, str]) -> ImportResult:
+def update_suite_examples(lake: Lake, *, now: dt.datetime) -> ImportResult:
     """Bring examples up to the references that are new or changed since the last time.
 
-    `licenses` are SPDX expressions by suite. A reference that was edited, in the suite or by a person, is a new version
-    of its example.
+    A reference that was edited, in the suite or by a person, is a new version of its example. Its licence is inherited
+    by lineage from the suite's units.
     """
     version, since = lake.version(DATABITS), lake.cursor(_CONSUMER, DATABITS)
     if since >= version:
@@ -40,13 +40,13 @@ def update_suite_examples(lake: Lake, *, now: dt.datetime, licenses: Mapping[str
     feed = lake.changes(DATABITS, since, until=version, columns=_COLUMNS)
     is_reference = pl.col("search_keys").list.contains("role=reference")
     units = newest_of(feed.filter(is_reference & (pl.col("_change_type") == "insert"))).filter(~pl.col("is_deleted"))
-    drafts = [draft for unit in units.iter_rows(named=True) if (draft := suite_example(unit, licenses)) is not None]
+    drafts = [draft for unit in units.iter_rows(named=True) if (draft := suite_example(unit)) is not None]
     result = ensure_examples(lake, drafts, now=now, author=AUTHOR)
     lake.move_cursor(_CONSUMER, {DATABITS: version})
     return result
 
 
-def suite_example(unit: Mapping[str, Any], licenses: Mapping[str, str]) -> ExampleDraft | None:
+def suite_example(unit: Mapping[str, Any]) -> ExampleDraft | None:
     """The example that a suite's unit of a reference makes; None if somebody edited it into something else. Pure."""
     content, labels = parse_content(unit["content"]), _labels(unit["search_keys"])
     if not isinstance(content, dict) or not content.get("prompt") or not content.get("reference"):
@@ -59,7 +59,7 @@ def suite_example(unit: Mapping[str, Any], licenses: Mapping[str, str]) -> Examp
         function_name=suite,
         tags=[key for key in unit["search_keys"] if "=" not in key],
         source=f"suite:{suite}/{sample_id}",
-        license=unit["attribution"]["license"] or licenses.get(suite),
+        license=unit["attribution"]["license"],
         creator=unit["attribution"]["creator"],
         derived_from=[DatabitKey(unit["databit_id"], unit["version"])],
     )

@@ -1,0 +1,50 @@
+"""What the checks of the example store look at: examples that no index has, and examples that ask the same.
+
+Pure but for the labels that the store reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from pipelines.embeddings.index import VectorIndex
+from pipelines.examples.catalogue import ALL, Catalogue
+from pipelines.examples.keywords import KeywordIndex
+from pipelines.examples.store import ExampleStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexLag:
+    """Examples that are not deleted and not in an index."""
+
+    vector_count: int
+    keyword_count: int
+
+
+def count_unindexed(store: ExampleStore, vectors: VectorIndex, keywords: KeywordIndex) -> IndexLag:
+    """How many examples cannot be found by meaning, and how many not by words."""
+    living = store.catalogue().matching(ALL)
+    alive = [segment.ids[~segment.is_dead] for segment in vectors.segments]
+    known = np.concatenate([np.empty(0, dtype=np.int64), *alive])
+    return IndexLag(
+        vector_count=int((~np.isin(living["vector_id"].to_numpy(), known)).sum()),
+        keyword_count=max(living.height - len(keywords), 0),
+    )
+
+
+def find_duplicates(catalogue: Catalogue) -> pl.DataFrame:
+    """Examples with the inputs of another one for the same function: example_id, canonical_id, function_name.
+
+    The canonical one of a group is the first by id.
+    """
+    group = ["function_name", "input_digest"]
+    return (
+        catalogue.matching(ALL)
+        .sort("example_id")
+        .with_columns(canonical_id=pl.col("example_id").first().over(group))
+        .filter(pl.col("example_id") != pl.col("canonical_id"))
+        .select("example_id", "canonical_id", "function_name")
+    )

@@ -1,0 +1,76 @@
+"""What the commands of the example store share: their options, and how examples are shown."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pipelines.examples.catalogue import ExampleFilter
+
+ExampleId = Annotated[str, typer.Argument(metavar="ID", help="Id of the example, or how it begins.")]
+InputOption = Annotated[
+    list[str] | None, typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input field; may be repeated.")
+]
+FunctionOption = Annotated[str | None, typer.Option("--function", help="Program, prompt or task that it is for.")]
+DomainOption = Annotated[str | None, typer.Option("--domain", help="Field of knowledge.")]
+TagOption = Annotated[list[str] | None, typer.Option("--tag", help="A label; may be repeated.")]
+LicenseOption = Annotated[str | None, typer.Option("--license", help="Licence as an SPDX expression, such as MIT.")]
+SourceOption = Annotated[str | None, typer.Option("--source", help="Where it is from.")]
+MinEffectOption = Annotated[
+    float | None, typer.Option("--min-effectiveness", help="Only examples whose estimated lift is at least this.")
+]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")]
+
+
+def label_filter(  # one label each
+    function: str | None,
+    domain: str | None,
+    tags: list[str] | None,
+    source: str | None,
+    license_: str | None,
+    min_effectiveness: float | None,
+    *,
+    has_deleted: bool,
+) -> ExampleFilter:
+    """The filter that label options describe."""
+    from pipelines.examples.catalogue import ExampleFilter
+
+    return ExampleFilter(
+        function_name=function,
+        domain=domain,
+        tags=tuple(tags or ()),
+        source=source,
+        license=license_,
+        min_effectiveness=min_effectiveness,
+        has_deleted=has_deleted,
+    )
+
+
+def readable_examples(rows: pl.DataFrame, *leading: str) -> pl.DataFrame:
+    """The columns that fit a terminal."""
+    import polars as pl
+
+    from pipelines.examples.store import shown_inputs
+
+    return rows.select(
+        *leading,
+        pl.col("example_id").str.head(8).alias("example"),
+        pl.col("inputs").map_elements(shown_inputs, return_dtype=pl.String),
+        pl.col("expected_output").alias("output"),
+        pl.col("function_name").alias("function"),
+        pl.col("tags").list.join(", "),
+        pl.col("usage_count").alias("uses"),
+        pl.col("effectiveness_score").round(3).alias("lift"),
+    )
+
+
+def write_json(value: object) -> None:
+    """One JSON document on standard output."""
+    import orjson
+
+    sys.stdout.write(orjson.dumps(value).decode() + "\n")
