@@ -1,0 +1,122 @@
+"""How sure a difference is: mean durations per repeat of the work, and the interval of their difference.
+
+Pure. Samples that both runs were asked are pairs, and the interval is Student's t of their differences. Steps of two
+trainings are not the same steps, so theirs is Welch's interval of two means (B. L. Welch, Biometrika 34, 1947). Both
+change sign with the sides. Where a repeat lacks a thing, its duration there is 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipelines.timelines.profiles import Profile
+
+CONFIDENCE = 0.95
+_SIDES = ("candidate", "baseline")
+
+
+def common_kind(baseline: Profile, candidate: Profile) -> str:
+    """What both runs repeated; `run` if that is not the same thing, or no sample was asked of both."""
+    kind = baseline.repeat_kind
+    if kind != candidate.repeat_kind:
+        return "run"
+    return "run" if kind == "sample" and not baseline.repeat_ids.keys() & candidate.repeat_ids.keys() else kind
+
+
+def effects(nodes: pl.DataFrame, baseline: Profile, candidate: Profile, *, kind: str) -> pl.DataFrame:
+    """effect_ns, interval_low_ns and interval_high_ns for each row of `nodes`, in its order.
+
+    `nodes` has candidate_name_id and baseline_name_id, null where that side never did it, and the total_ns of both.
+    """
+    if kind == "run":
+        effect = nodes["candidate_total_ns"].cast(pl.Float64) - nodes["baseline_total_ns"]
+        nothing = pl.Series([None] * nodes.height, dtype=pl.Float64)
+        return pl.DataFrame({"effect_ns": effect, "interval_low_ns": nothing, "interval_high_ns": nothing})
+    tables = [_by_node(nodes, profile, side) for profile, side in zip((candidate, baseline), _SIDES, strict=True)]
+    effect, half = _paired(*tables, nodes) if kind == "sample" else _unpaired(*tables, nodes, candidate, baseline)
+    found = pl.DataFrame({"effect_ns": effect, "half": half}).with_columns(pl.col("half").fill_nan(None))
+    return found.select(
+        "effect_ns",
+        interval_low_ns=pl.col("effect_ns") - pl.col("half"),
+        interval_high_ns=pl.col("effect_ns") + pl.col("half"),
+    )
+
+
+def _by_node(nodes: pl.DataFrame, profile: Profile, side: str) -> pl.DataFrame:
+    """node, repeat_id and the mean total of that repeat; only where it is not 0."""
+    ids = nodes.select(node=pl.int_range(pl.len()), name_id=f"{side}_name_id").drop_nulls()
+    counts = pl.DataFrame(
+        {"repeat_id": list(profile.repeat_ids), "times": list(profile.repeat_ids.values())},
+        schema={"repeat_id": pl.String, "times": pl.Int64},
+    )
+    return (
+        profile.repeats.join(ids, on="name_id")
+        .join(counts, on="repeat_id")
+        .select("node", "repeat_id", **{side: pl.col("total_ns") / pl.col("times")})
+    )
+
+
+def _paired(
+    candidate: pl.DataFrame, baseline: pl.DataFrame, nodes: pl.DataFrame
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    common = set(_asked(candidate, "candidate")) & set(_asked(baseline, "baseline"))
+    both = candidate.join(baseline, on=["node", "repeat_id"], how="full", coalesce=True)
+    differences = both.filter(pl.col("repeat_id").is_in(sorted(common))).select(
+        "node", difference=pl.col("candidate").fill_null(0.0) - pl.col("baseline").fill_null(0.0)
+    )
+    count = len(common)
+    total, squares = _sums(differences, "difference", nodes.height)
+    mean = total / max(count, 1)
+    return mean, _half(count - 1, _variance(total, squares, count) / max(count, 1))
+
+
+def _asked(rows: pl.DataFrame, side: str) -> list[str]:
+    del side
+    return rows["repeat_id"].unique().to_list()
+
+
+def _unpaired(
+    candidate: pl.DataFrame, baseline: pl.DataFrame, nodes: pl.DataFrame, ours: Profile, theirs: Profile
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    counts = len(ours.repeat_ids), len(theirs.repeat_ids)
+    sums = [_sums(rows, side, nodes.height) for rows, side in zip((candidate, baseline), _SIDES, strict=True)]
+    means = [total / max(count, 1) for (total, _), count in zip(sums, counts, strict=True)]
+    errors = [_variance(*one, count) / max(count, 1) for one, count in zip(sums, counts, strict=True)]
+    variance = errors[0] + errors[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = variance**2 / sum(error**2 / (count - 1) for error, count in zip(errors, counts, strict=True))
+    # Without any spread there is nothing to estimate, and any number of degrees gives the same interval of width 0.
+    return means[0] - means[1], _half(np.where(variance == 0, 1.0, freedom), variance)
+
+
+def _sums(rows: pl.DataFrame, column: str, height: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Per node the sum and the sum of squares."""
+    # Sorted, so that the sums do not depend on the order of rows.
+    ordered = rows.sort("node", column)
+    places, values = ordered["node"].to_numpy(), ordered[column].to_numpy()
+    return np.bincount(places, values, height), np.bincount(places, values**2, height)
+
+
+def _variance(total: NDArray[np.float64], squares: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Of `count` values; NaN where there are too few to tell."""
+    if count < 2:  # noqa: PLR2004  # one value has no spread
+        return np.full(total.size, np.nan)
+    spread = np.maximum(squares - total**2 / count, 0.0)
+    # What is left of equal values after rounding is no spread.
+    return np.where(spread <= 1e-12 * squares, 0.0, spread) / (count - 1)
+
+
+def _half(freedom: NDArray[np.float64] | int, variance_of_mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy import stats
+
+    if isinstance(freedom, int) and freedom < 1:
+        return np.full(variance_of_mean.size, np.nan)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
+    half: NDArray[np.float64] = quantile * np.sqrt(variance_of_mean)
+    return half
