@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, get_args
 
 from lake.errors import BenchlakeError
 
 CompletionStatus = Literal["ok", "error", "timeout"]
+PhaseName = Literal["queue", "tokenise", "prefill", "decode", "detokenise"]
+PHASE_NAMES: tuple[PhaseName, ...] = get_args(PhaseName)
 
 
 class BackendStartError(BenchlakeError):
@@ -69,11 +71,36 @@ class OutputToken:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompletionPhase:
+    """A stretch of the work on one prompt; `start_ms` counts from when the backend was asked."""
+
+    phase: PhaseName
+    start_ms: float
+    duration_ms: float
+
+
+def phases_in_turn(**durations_ms: float | None) -> tuple[CompletionPhase, ...]:
+    """Phases by name, each where the one before ended; what the engine does not tell (None) is left out."""
+    phases: list[CompletionPhase] = []
+    start_ms = 0.0
+    for phase, duration_ms in durations_ms.items():
+        if duration_ms is None:
+            continue
+        name = next(known for known in PHASE_NAMES if known == phase)
+        lasting = max(0.0, duration_ms)
+        phases.append(CompletionPhase(phase=name, start_ms=start_ms, duration_ms=lasting))
+        start_ms += lasting
+    return tuple(phases)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Completion:
     """What came of one prompt. A timeout or an error is a completion with that status, never an exception.
 
     An output that was cut off by a timeout keeps what had arrived. `time_to_first_token_ms` is None if the backend
-    cannot tell it from the whole latency.
+    cannot tell it from the whole latency. `phases` says where the time went, as far as the backend knows: `queue`
+    until somebody takes the prompt up, `tokenise`, `prefill` to the first token, `decode` the others, `detokenise`
+    ids to text.
     """
 
     status: CompletionStatus
@@ -85,6 +112,7 @@ class Completion:
     latency_ms: float | None = None
     time_to_first_token_ms: float | None = None
     error_message: str | None = None
+    phases: tuple[CompletionPhase, ...] = ()
 
     @classmethod
     def failed(cls, message: str, *, status: Literal["error", "timeout"] = "error", latency_ms: float) -> Self:

@@ -122,6 +122,16 @@ class Token(_Part):
     top_k: list[TopToken] | None = _field("a list of objects", "The likeliest tokens at this place, likeliest first.")
 
 
+class Phase(_Part):
+    """A stretch of the work on one sample; it becomes a span."""
+
+    phase: str = _field(
+        _TEXT, "What was done: queue, tokenise, prefill, decode, detokenise, or your word.", needed=True
+    )
+    start_ms: Size = _field(_SIZE, "Begin, from `started_at` of the output.", unit="ms", needed=True)
+    duration_ms: Size = _field(_SIZE, "How long it took.", unit="ms", needed=True)
+
+
 class RunLine(_Part):
     """The first line: what is run, and everything that decides whether runs may be compared."""
 
@@ -172,6 +182,7 @@ class OutputLine(_Part):
     error_message: str | None = _field(_TEXT, "Why the sample failed.")
     started_at: Instant | None = _field(_INSTANT_WORDS, "When the request was sent.")
     tokens: list[Token] | None = _field("a list of objects", "Generated tokens in order.")
+    phases: list[Phase] | None = _field("a list of objects", "Where the latency went; needs `started_at`.")
 
 
 class MetricLine(_Part):
@@ -242,6 +253,7 @@ PARTS: dict[str, type[_Part]] = {
     "code_version": CodeVersionPart,
     "tokens[]": Token,
     "tokens[].top_k[]": TopToken,
+    "phases[]": Phase,
 }
 _TYPES_WORDS = f"one of {', '.join(LINES)}"
 
@@ -309,8 +321,9 @@ _INSIDE: dict[tuple[type[_Part], str], type[_Part]] = {
     (RunLine, "code_version"): CodeVersionPart,
     (OutputLine, "tokens"): Token,
     (Token, "top_k"): TopToken,
+    (OutputLine, "phases"): Phase,
 }
-_ITEMS = frozenset({Token, TopToken})
+_ITEMS = frozenset({Token, TopToken, Phase})
 
 
 def words_of(info: Any) -> tuple[str, str]:  # noqa: ANN401 - pydantic's FieldInfo

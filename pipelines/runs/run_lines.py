@@ -99,6 +99,7 @@ def output_line(asked: Asked) -> Line:
     """The line of one finished sample."""
     completion, sample = asked.completion, asked.sample
     errors = {"scorer_errors": dict(asked.scorer_errors)} if asked.scorer_errors else {}
+    phases = {"phases": [asdict(phase) for phase in completion.phases]} if completion.phases else {}
     return {
         "type": "output",
         "sample_id": sample.id,
@@ -117,6 +118,7 @@ def output_line(asked: Asked) -> Line:
         "error_message": completion.error_message,
         "started_at": instant(asked.started_at),
         "tokens": [_token(token) for token in completion.tokens],
+        **phases,
         **errors,
     }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -19,9 +20,11 @@ from pipelines.runs.backends import (
     BackendIdentity,
     BackendStartError,
     Completion,
+    CompletionPhase,
     OutputToken,
     SamplingParameters,
     TokenAlternative,
+    phases_in_turn,
 )
 from resources.backends.gguf_models import GgufModel, find_model, need_packages
 from resources.backends.machine import embedded_identity
@@ -80,7 +83,10 @@ class LlamaCppBackend:
             return Completion.failed(f"llama.cpp: {type(error).__name__}: {error}", latency_ms=latency_ms)
         if "error" in answer:
             return Completion.failed(f"llama.cpp: {answer['error'].get('message')}", latency_ms=latency_ms)
-        return _completion(answer, self._model, latency_ms=latency_ms)
+        answered = time.perf_counter()
+        completion = _completion(answer, self._model, latency_ms=latency_ms)
+        detokenise_ms = (time.perf_counter() - answered) * 1000
+        return replace(completion, phases=_phases(answer["timings"], latency_ms, detokenise_ms))
 
     def tokenize(self, prompt: str) -> list[int]:
         """Ids of the prompt's tokens as the model is given them, chat template included."""
@@ -168,6 +174,14 @@ def _completion(answer: dict[str, Any], model: GgufModel, *, latency_ms: float) 
         output_token_count=answer["tokens_predicted"],
         latency_ms=latency_ms,
         time_to_first_token_ms=float(timings["prompt_ms"]),
+    )
+
+
+def _phases(timings: dict[str, Any], latency_ms: float, detokenise_ms: float) -> tuple[CompletionPhase, ...]:
+    """Where the latency went. What the engine did not work on the prompt is the wait for a slot, and the way there."""
+    prefill_ms, decode_ms = float(timings["prompt_ms"]), float(timings["predicted_ms"])
+    return phases_in_turn(
+        queue=latency_ms - prefill_ms - decode_ms, prefill=prefill_ms, decode=decode_ms, detokenise=detokenise_ms
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import httpx
@@ -20,7 +21,9 @@ from pipelines.runs.backends import (
     BackendIdentity,
     BackendStartError,
     Completion,
+    CompletionPhase,
     SamplingParameters,
+    phases_in_turn,
 )
 from pipelines.runs.redaction import redact_text
 from resources.backends.addresses import redact_url
@@ -85,7 +88,8 @@ class OpenAIBackend:
         """Ask one prompt; latency is that of the attempt that was answered, without waits before it."""
         started = time.perf_counter()
         try:
-            return self._retrying()(self._attempt, self._request(prompt, sampling))
+            completion = self._retrying()(self._attempt, self._request(prompt, sampling))
+            return replace(completion, phases=_phases(completion, (time.perf_counter() - started) * 1000))
         except _TransientError as error:
             return Completion.failed(self._clean(str(error)), latency_ms=(time.perf_counter() - started) * 1000)
 
@@ -196,6 +200,14 @@ class OpenAIBackend:
         # Some servers repeat the key that they refuse.
         message = message.replace(self._key, "[redacted]") if self._key else message
         return redact_text(message)[:_MESSAGE_CHARS]
+
+
+def _phases(completion: Completion, whole_ms: float) -> tuple[CompletionPhase, ...]:
+    """Where the time went, as far as it can be told from outside: the server's own queue is part of the prefill."""
+    latency_ms, first_ms = completion.latency_ms, completion.time_to_first_token_ms
+    if latency_ms is None or first_ms is None:
+        return ()
+    return phases_in_turn(queue=whole_ms - latency_ms, prefill=first_ms, decode=latency_ms - first_ms)
 
 
 def _read_key(config: OpenAIConfig) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,9 +19,11 @@ from pipelines.runs.backends import (
     BackendIdentity,
     BackendStartError,
     Completion,
+    CompletionPhase,
     OutputToken,
     SamplingParameters,
     TokenAlternative,
+    phases_in_turn,
 )
 from resources.backends.converted_models import convert_model, quiet_loading
 from resources.backends.gguf_models import GgufModel, find_model, need_packages
@@ -70,10 +72,12 @@ class TransformersBackend:
 
     def complete(self, prompt: str, sampling: SamplingParameters) -> Completion:
         """Ask one prompt; latency is from the prompt's text to the last token, waiting for another prompt apart."""
+        asked = time.perf_counter()
         with self._one_at_a_time:
             started = time.perf_counter()
             try:
-                return self._decode(prompt, sampling, started=started)
+                completion = self._decode(prompt, sampling, started=started)
+                return replace(completion, phases=_after_queue(completion.phases, (started - asked) * 1000))
             except (RuntimeError, ValueError) as error:
                 latency_ms = (time.perf_counter() - started) * 1000
                 return Completion.failed(f"Transformers: {type(error).__name__}: {error}", latency_ms=latency_ms)
@@ -107,6 +111,7 @@ class TransformersBackend:
             )
         ends = _end_ids(self._model)
         answer = _Answer(input_token_count=len(ids), started=started, stop=sampling.stop)
+        answer.tokenise_ms = answer.seconds() * 1000
         generator = None if sampling.seed is None else torch.Generator().manual_seed(sampling.seed)
         step, cache = torch.tensor([ids]), None
         with torch.inference_mode():
@@ -133,6 +138,7 @@ class _Answer:
     tokens: list[OutputToken] = field(default_factory=list)
     content: bytearray = field(default_factory=bytearray)
     finish_reason: str | None = None
+    tokenise_ms: float = 0.0
     first_token_ms: float | None = None
 
     def add(self, token: OutputToken, *, is_end: bool) -> None:
@@ -150,9 +156,12 @@ class _Answer:
 
     def completion(self, *, status: Any = "ok", message: str | None = None) -> Completion:  # noqa: ANN401
         """What came of it, cut before a stop text."""
+        decoded_ms = self.seconds() * 1000
+        output = bytes(self.content[: self._stop_at()]).decode("utf-8", "replace")
+        first_ms = self.first_token_ms
         return Completion(
             status=status,
-            output=bytes(self.content[: self._stop_at()]).decode("utf-8", "replace"),
+            output=output,
             finish_reason=self.finish_reason or ("length" if status == "ok" else None),
             tokens=tuple(self.tokens),
             input_token_count=self.input_token_count,
@@ -160,11 +169,23 @@ class _Answer:
             latency_ms=self.seconds() * 1000,
             time_to_first_token_ms=self.first_token_ms,
             error_message=message,
+            phases=phases_in_turn(
+                tokenise=self.tokenise_ms,
+                prefill=None if first_ms is None else first_ms - self.tokenise_ms,
+                decode=None if first_ms is None else decoded_ms - first_ms,
+                detokenise=self.seconds() * 1000 - decoded_ms,
+            ),
         )
 
     def _stop_at(self) -> int | None:
         places = [place for text in self.stop if (place := self.content.find(text.encode())) >= 0]
         return min(places, default=None)
+
+
+def _after_queue(phases: tuple[CompletionPhase, ...], queue_ms: float) -> tuple[CompletionPhase, ...]:
+    """The phases of a prompt that had to wait for another."""
+    later = (replace(phase, start_ms=phase.start_ms + queue_ms) for phase in phases)
+    return (*phases_in_turn(queue=queue_ms), *later)
 
 
 def _load(folder: Path, threads: int) -> tuple[Any, Any]:

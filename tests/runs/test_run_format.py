@@ -21,7 +21,11 @@ from tests.runs.run_files import benchlake_output, benchlake_run, json_lines
 VALIDATOR = Draft202012Validator(json_schema())
 GOOD: dict[str, dict[str, Any]] = {
     "run": benchlake_run(),
-    "output": benchlake_output(0, scorer_errors={"judge": "no answer"}),
+    "output": benchlake_output(
+        0,
+        scorer_errors={"judge": "no answer"},
+        phases=[{"phase": "prefill", "start_ms": 0, "duration_ms": 12.5}],
+    ),
     "metric": {
         "type": "metric",
         "metric": "loss",
@@ -141,8 +145,8 @@ def test_a_departing_field_lands_as_far_as_it_can_be_read(tmp_path: Path) -> Non
 def test_fields_are_named_as_the_columns_that_they_become() -> None:
     columns = set(CONTRACTS["silver.outputs"].dtypes)
     fields = {field.name for field in describe_fields(LINES["output"])}
-    # Tokens are a table of their own, errors of scorers stay in the raw record.
-    assert fields - columns == {"type", "tokens", "scorer_errors"}
+    # Tokens are a table of their own, phases become spans, errors of scorers stay in the raw record.
+    assert fields - columns == {"type", "tokens", "scorer_errors", "phases"}
     assert {field.name for field in describe_fields(LINES["metric"])} - {"type"} <= set(
         CONTRACTS["silver.run_metrics"].dtypes
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lake.identity import derived_id
 from lake.tables.runs import OUTPUT_STATUSES, RUN_STATUSES, SPAN_STATUSES
+from pipelines.runs.importers.benchlake_phases import read_phases
 from pipelines.runs.importers.frames import (
     BatchBuilder,
     ImportBatch,
@@ -258,6 +259,9 @@ def _take_output(value: JsonObject, run: _Run, builder: BatchBuilder, faults: li
     ]
     if tokens:
         builder.tokens.append((row, tokens))
+    spans = list(read_phases(value.get("phases"), row, first_index=run.span_count, faults=faults))
+    builder.spans.extend(spans)
+    run.span_count += len(spans)
 
 
 def _output_status(value: object, error_message: str | None, faults: list[Fault]) -> str:
