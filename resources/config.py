@@ -54,6 +54,11 @@ class NightlyConfig(_Section):
         default=["llama.cpp", "transformers"], description="Backends that answer the suite, by name."
     )
     repeats: int = Field(default=1, ge=1, description="How often each sample is asked.")
+    scored_samples: int = Field(
+        default=24,
+        ge=0,
+        description="Samples whose tokens each backend scores of the one it is compared with; 0 scores none.",
+    )
     cron: Annotated[str, AfterValidator(_five_fields)] = Field(default="0 2 * * *", description="Start of the night.")
     time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
         default="UTC", description="IANA time zone of the schedule."
@@ -81,6 +86,28 @@ class GatesConfig(_Section):
     policy: str = Field(default="gates.yaml", description="Policy file; the shipped one when it does not exist.")
 
 
+class DatabitsConfig(_Section):
+    """What is known of the units of suites, and who looks at the curation queue first."""
+
+    suite_licenses: dict[str, str] = Field(
+        default_factory=dict, description="Licences of suites by name, as SPDX expressions; unknown where absent."
+    )
+    assistant: str | None = Field(
+        default=None,
+        description="Backend that labels items of the curation queue; the night's first when absent, none when empty.",
+    )
+    labels_per_night: int = Field(default=10, ge=0, description="Items that the assistant labels in a night.")
+
+
+class ExamplesConfig(_Section):
+    """What the night does for the example store."""
+
+    probes_per_night: int = Field(
+        default=8, ge=0, description="Samples of the night's suite that are asked again with one example; 0 for none."
+    )
+    probe_backend: str | None = Field(default=None, description="Backend that is asked; the night's first if absent.")
+
+
 class Config(_Section):
     """The whole of `benchlake.toml`."""
 
@@ -89,6 +116,8 @@ class Config(_Section):
     imports: ImportConfig = ImportConfig()
     gates: GatesConfig = GatesConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
+    databits: DatabitsConfig = DatabitsConfig()
+    examples: ExamplesConfig = ExamplesConfig()
     backends: dict[str, BackendConfig] = Field(default_factory=dict, description="Backends by name.")
 
     @classmethod
@@ -105,9 +134,15 @@ class Config(_Section):
             config = cls.model_validate(merged)
         except ValidationError as error:
             raise UserError(_explain(own, error)) from error
+        probed = config.examples.probe_backend
+        if probed is not None and probed not in config.backends:
+            raise UserError.unknown(f"backend in {own} examples.probe_backend", probed, config.backends)
         unknown = [name for name in config.nightly.backends if name not in config.backends]
         if unknown:
             raise UserError.unknown(f"backend in {own} nightly.backends", unknown[0], config.backends)
+        assistant = config.databits.assistant
+        if assistant and assistant not in config.backends:
+            raise UserError.unknown(f"backend in {own} databits.assistant", assistant, config.backends)
         return config
 
     def open_lake(self, state: State) -> Lake:

@@ -1,6 +1,6 @@
 """What a language model would decide about items of the queue, with how sure it is.
 
-What belongs here: the question, and writing the answers. The model is an argument; `resources/language_models.py`
+What belongs here: the question, and writing the answers. The model is an argument; `resources/curation_assistant.py`
 makes one of a configured backend. A label is an opinion beside the item and decides nothing.
 """
 
@@ -39,9 +39,7 @@ def label_items(lake: Lake, model: LanguageModel, *, limit: int, rule: str | Non
 
     What it could not answer is asked again the next time. An item that somebody decides meanwhile keeps its decision.
     """
-    waiting = list_items(lake, rule=rule).filter(
-        pl.col("assistant_model").is_null() | (pl.col("assistant_model") != model.name)
-    )
+    waiting = waiting_items(lake, model_name=model.name, rule=rule)
     labelled = 0
     contents = _contents(lake, waiting.head(limit))
     for item in waiting.head(limit).iter_rows(named=True):
@@ -52,6 +50,14 @@ def label_items(lake: Lake, model: LanguageModel, *, limit: int, rule: str | Non
             label = max(chances, key=lambda option: chances[option])
             labelled += _write(lake, item["item_id"], label, chances[label], model.name)
     return labelled
+
+
+def waiting_items(lake: Lake, *, model_name: str | None = None, rule: str | None = None) -> pl.DataFrame:
+    """Items that nobody has decided and that have no label, or none of this model."""
+    is_unlabelled = pl.col("assistant_model").is_null()
+    if model_name is not None:
+        is_unlabelled |= pl.col("assistant_model") != model_name
+    return list_items(lake, rule=rule).filter(is_unlabelled)
 
 
 def question_about(item: Mapping[str, Any], content: str | None) -> str:

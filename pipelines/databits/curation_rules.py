@@ -18,6 +18,7 @@ from pipelines.databits.curation import CurationDraft, enqueue_items
 from pipelines.databits.following import follow
 from pipelines.databits.personal_data import mask_personal_data
 from pipelines.databits.reading import read_newest
+from pipelines.databits.revising import UNCHANGED
 from pipelines.databits.units import Content, parse_content
 
 Row = Mapping[str, Any]
@@ -117,14 +118,12 @@ def _drafts(lake: Lake, rule: Rule, rows: pl.DataFrame) -> list[CurationDraft]:
 
 
 def _draft(rule: Rule, row: Row) -> CurationDraft:
-    draft = {
-        "subject_kind": "databit",
-        "subject_id": row["databit_id"],
-        "subject_version": row["version"],
-        "rule": rule.name,
-        "reason": rule.reason(row),
-        "priority": rule.priority,
-    }
-    if rule.propose is not None:
-        draft["proposed_content"] = rule.propose(parse_content(row["content"]))
-    return CurationDraft(**draft)
+    return CurationDraft(
+        subject_kind="databit",
+        subject_id=row["databit_id"],
+        subject_version=row["version"],
+        rule=rule.name,
+        reason=rule.reason(row),
+        proposed_content=UNCHANGED if rule.propose is None else rule.propose(parse_content(row["content"])),
+        priority=rule.priority,
+    )

@@ -28,16 +28,18 @@ def read_versions(lake: Lake, databit_ids: Iterable[str], *, columns: Sequence[s
     names = list(columns) if columns is not None else list(contract_of(DATABITS).dtypes)
     if wanted.is_empty():
         return contract_of(DATABITS).empty().select(names)
-    if wanted.len() <= MAX_LISTED_KEYS:
-        return lake.read(DATABITS, columns=names, where={"databit_id": wanted.to_list()}).sort("databit_id", "version")
-    where: Slice = {"databit_id": KeyRange(start=wanted[0], stop=f"{wanted[-1]}{_HIGHEST}")}
-    found = lake.read(DATABITS, columns=names, where=where)
-    return found.join(wanted.to_frame(), on="databit_id", how="semi").sort("databit_id", "version")
+    where: Slice = {"databit_id": wanted.to_list()}
+    if wanted.len() > MAX_LISTED_KEYS:
+        where = {"databit_id": KeyRange(start=wanted[0], stop=f"{wanted[-1]}{_HIGHEST}")}
+    found = lake.read(DATABITS, columns=list(dict.fromkeys([*names, "databit_id", "version"])), where=where)
+    return found.join(wanted.to_frame(), on="databit_id", how="semi").sort("databit_id", "version").select(names)
 
 
 def read_newest(lake: Lake, databit_ids: Iterable[str], *, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """The newest version of each of these units that exists, by id; retracted ones too."""
-    return newest_of(read_versions(lake, databit_ids, columns=columns))
+    names = list(columns) if columns is not None else list(contract_of(DATABITS).dtypes)
+    needed = list(dict.fromkeys([*names, "databit_id", "version"]))
+    return newest_of(read_versions(lake, databit_ids, columns=needed)).select(names)
 
 
 def newest_of(versions: pl.DataFrame) -> pl.DataFrame:

@@ -1,0 +1,123 @@
+"""Lineage as a picture: versions in layers, ancestors on top, as SVG. Pure.
+
+A layered drawing in three steps (after Sugiyama, Tagawa and Toda 1981): each version one layer below its lowest parent,
+the order within layers by the mean place of neighbours over a few sweeps, boxes of one size with curves between them.
+Small enough to write by hand, and the only graph that the project draws; Vega has no such layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from xml.sax.saxutils import escape
+
+from pipelines.databits.lineage import Parents, in_order
+from pipelines.databits.lineage_graph import LineageGraph, Node
+from pipelines.databits.units import DatabitKey
+from pipelines.drawing import ACCENT, NEUTRAL, WORSE
+
+BOX_WIDTH, BOX_HEIGHT = 216, 62
+GAP_ACROSS, GAP_DOWN, MARGIN = 20, 46, 16
+SWEEPS = 6
+_LINE_HEIGHT = 17
+# Wide letters in 12 px sans: what is longer is cut, since SVG does not wrap.
+_LINE_CHARACTERS = 32
+_STATUS_COLOURS = {"clear": ACCENT, "unknown": NEUTRAL, "unrecognised": WORSE, "incompatible": WORSE}
+
+
+def draw_lineage(graph: LineageGraph) -> str:
+    """SVG of the versions around `graph.focus`; its box is filled, a retracted one dashed, a licence in doubt red."""
+    layers = ordered_layers([node.key for node in graph.nodes], graph.parents)
+    width = max(len(layer) for layer in layers) * (BOX_WIDTH + GAP_ACROSS) - GAP_ACROSS + 2 * MARGIN
+    height = len(layers) * (BOX_HEIGHT + GAP_DOWN) - GAP_DOWN + 2 * MARGIN
+    places = {
+        key: (_left_of(layer, width) + place * (BOX_WIDTH + GAP_ACROSS), MARGIN + depth * (BOX_HEIGHT + GAP_DOWN))
+        for depth, layer in enumerate(layers)
+        for place, key in enumerate(layer)
+    }
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        *(_curve(places[parent], places[child]) for child, own in graph.parents.items() for parent in own),
+        *(_box(node, places[node.key], is_focus=node.key == graph.focus) for node in graph.nodes),
+        "</svg>",
+    ]
+    return "\n".join(parts)
+
+
+def ordered_layers(keys: Sequence[DatabitKey], parents: Parents) -> list[list[DatabitKey]]:
+    """Keys by layer, top first: each one layer below the lowest of its parents, in an order with few crossings."""
+    depths: dict[DatabitKey, int] = {}
+    for key in in_order(keys, parents):
+        depths[key] = 1 + max((depths[parent] for parent in parents.get(key, ()) if parent in depths), default=-1)
+    layers: list[list[DatabitKey]] = [[] for _ in range(max(depths.values(), default=0) + 1)]
+    for key, depth in depths.items():
+        layers[depth].append(key)
+    neighbours = _neighbours(parents)
+    for sweep in range(SWEEPS):
+        for layer in layers if sweep % 2 == 0 else reversed(layers):
+            _settle(layer, layers, neighbours)
+    return layers
+
+
+def _settle(
+    layer: list[DatabitKey], layers: Sequence[Sequence[DatabitKey]], neighbours: Mapping[DatabitKey, set[DatabitKey]]
+) -> None:
+    """Order a layer by the mean place of each version's neighbours, as shares of their layer's width."""
+    places = {key: (place + 0.5) / len(row) for row in layers for place, key in enumerate(row)}
+
+    def mean_place(key: DatabitKey) -> float:
+        beside = [places[other] for other in neighbours.get(key, ()) if other in places]
+        return sum(beside) / len(beside) if beside else places[key]
+
+    layer.sort(key=mean_place)
+
+
+def _neighbours(parents: Parents) -> dict[DatabitKey, set[DatabitKey]]:
+    found: dict[DatabitKey, set[DatabitKey]] = {}
+    for child, own in parents.items():
+        for parent in own:
+            found.setdefault(child, set()).add(parent)
+            found.setdefault(parent, set()).add(child)
+    return found
+
+
+def _left_of(layer: Sequence[DatabitKey], width: int) -> int:
+    return (width - len(layer) * (BOX_WIDTH + GAP_ACROSS) + GAP_ACROSS) // 2
+
+
+def _curve(start: tuple[int, int], end: tuple[int, int]) -> str:
+    x1, y1 = start[0] + BOX_WIDTH // 2, start[1] + BOX_HEIGHT
+    x2, y2 = end[0] + BOX_WIDTH // 2, end[1]
+    bend = (y2 - y1) // 2
+    line = f'<path d="M{x1} {y1} C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2 - 6}" fill="none" stroke="{NEUTRAL}"/>'
+    return f'{line}<path d="M{x2 - 4} {y2 - 7} L{x2} {y2} L{x2 + 4} {y2 - 7} Z" fill="{NEUTRAL}"/>'
+
+
+def _box(node: Node, place: tuple[int, int], *, is_focus: bool) -> str:
+    x, y = place
+    dashes = ' stroke-dasharray="5 3"' if node.is_retracted else ""
+    colour = _STATUS_COLOURS.get(node.license_status, NEUTRAL)
+    mark = "!" if colour == WORSE else ""
+    state = "retracted" if node.is_retracted else node.role
+    lines = (
+        (f"{node.name}  {state}", "bold"),
+        (node.label, "normal"),
+        (f"{mark} {node.license} ({node.license_status})".strip(), "normal"),
+    )
+    frame = f'x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" stroke="{colour}"{dashes}'
+    inside = 'stroke-width="3" fill="#e8f2fa"' if is_focus else 'stroke-width="1.5" fill="#ffffff"'
+    return "".join([f"<rect {frame} {inside}/>", *_texts(lines, x + 10, y + 18)])
+
+
+def _texts(lines: Iterable[tuple[str, str]], x: int, y: int) -> list[str]:
+    return [
+        f'<text x="{x}" y="{y + place * _LINE_HEIGHT}" font-weight="{weight}" fill="#222222">{_fitting(text)}</text>'
+        for place, (text, weight) in enumerate(lines)
+    ]
+
+
+def _fitting(text: str) -> str:
+    """As much of a text as fits a box, escaped, without characters that XML does not allow."""
+    plain = "".join(sign if sign.isprintable() else " " for sign in text)
+    return escape(plain if len(plain) <= _LINE_CHARACTERS else f"{plain[: _LINE_CHARACTERS - 3]}...")
