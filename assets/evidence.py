@@ -7,11 +7,11 @@ from typing import Literal
 import dagster as dg
 import polars as pl
 
+from assets.gate_presentation import SHOWN_PAIRS, code_links, draw_latencies, gate_check, read_beside
 from assets.partitions import RUN_DATES, run_dates
 from assets.presentation import (
     comparison_table,
     contingency_table,
-    gate_check,
     pairs_by_kind,
     verdicts_with_evidence,
 )
@@ -40,7 +40,6 @@ EVIDENCE_TABLES = (
 RECORDED_TABLES = ("gold.policies",)
 EVIDENCE_KEYS = tuple(map(asset_key, EVIDENCE_TABLES))
 RECOMPUTE_TAG = "benchlake/recompute"
-SHOWN_PAIRS = 10
 NO_FLIPS = "No sample is right on one side alone."
 _BACKFILL = dg.BackfillPolicy.single_run()
 _TOKEN_INPUTS = ("silver.runs", "silver.outputs", "silver.output_tokens")
@@ -104,8 +103,18 @@ def compared_runs(
             **table_metadata(lake, ["gold.run_comparisons"])["gold.run_comparisons"],
             "rows written": compared.rows_written,
             "comparisons": dg.MetadataValue.md(comparison_table(comparisons)),
+            **_pictures(lake, comparisons),
         },
     )
+
+
+def _pictures(lake: Lake, comparisons: pl.DataFrame) -> dict[str, dg.MetadataValue[str | None]]:
+    """How long the answers of both runs took, and what code they were of, as far as anybody knows."""
+    drawn = draw_latencies(lake, comparisons.filter(pl.col("comparability") != "incomparable").sort("comparison_id"))
+    ids = sorted({*comparisons["candidate_run_id"], *comparisons["baseline_run_id"]})
+    links = code_links(comparisons, lake.read("silver.runs", columns=["run_id", "code_version"], where={"run_id": ids}))
+    shown = {"latencies": "\n\n".join(drawn.values()), "code": links}
+    return {name: dg.MetadataValue.md(text) for name, text in shown.items() if text}
 
 
 def _measure_tokens(
@@ -163,13 +172,13 @@ def judged_gates(policy: Policy) -> dg.AssetsDefinition:
         judge_gates(lake, policy, dates, mode=_mode(context))
         promoted = promote_runs(lake, policy, dates)
         verdicts = list_verdicts(lake, dates=dates)
-        pairs = most_different_pairs(lake, dates, limit=SHOWN_PAIRS)
+        beside = read_beside(lake, policy, verdicts, dates)
         facts = table_metadata(lake, EVIDENCE_TABLES)
         yield dg.MaterializeResult(
             asset_key=gates_key,
             metadata={
                 **facts["gold.gate_results"],
-                "verdicts": dg.MetadataValue.md(verdicts_with_evidence(verdicts, pairs)),
+                "verdicts": dg.MetadataValue.md(verdicts_with_evidence(verdicts, beside.pairs, beside.parted)),
             },
         )
         yield dg.MaterializeResult(
@@ -177,6 +186,6 @@ def judged_gates(policy: Policy) -> dg.AssetsDefinition:
             metadata={**facts["gold.promoted_runs"], "rows written": promoted.rows_written},
         )
         # Last, so that evidence and promotions are materialised when a blocking check fails the step.
-        yield from (gate_check(gate, verdicts, pairs, gates_key) for gate in policy.gates)
+        yield from (gate_check(gate, verdicts, beside, gates_key) for gate in policy.gates)
 
     return judged

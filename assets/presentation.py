@@ -9,10 +9,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 
-import dagster as dg
 import polars as pl
 
-from pipelines.evidence.policy import Gate
 from pipelines.evidence.render import escape_markdown, side_by_side
 from pipelines.runs.imports import ImportResult
 from pipelines.runs.suite_runs import SuiteRunResult
@@ -117,16 +115,31 @@ def gate_table(verdicts: pl.DataFrame) -> str:
     )
 
 
-def verdicts_with_evidence(verdicts: pl.DataFrame, pairs: pl.DataFrame) -> str:
+def verdicts_with_evidence(
+    verdicts: pl.DataFrame, pairs: pl.DataFrame, parted: pl.DataFrame | None = None, *, between: str = ""
+) -> str:
     """Verdicts, and under them the outputs that differ most, so that nobody has to look for what a number is about.
 
-    `pairs` has the columns of `steps.most_different_pairs`.
+    `pairs` has the columns of `steps.most_different_pairs`, `parted` those of `list_parted_pairs`: where a shown pair
+    is among them, its heading says where the tokens part. `between` is Markdown that stands before the outputs.
     """
     shown = pairs.join(verdicts, on=["candidate_run_id", "baseline_run_id"], how="semi").head(EVIDENCE_PAIRS)
-    if shown.is_empty():
-        return gate_table(verdicts)
-    heading = "**Outputs that differ most** (more on the asset gold/output_diffs)"
-    return f"{gate_table(verdicts)}\n\n{heading}\n\n{side_by_side(shown)}"
+    sections = [gate_table(verdicts), between]
+    if shown.height:
+        sections += [
+            "**Outputs that differ most** (more on the asset gold/output_diffs)",
+            side_by_side(_with_places(shown, parted)),
+        ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def _with_places(pairs: pl.DataFrame, parted: pl.DataFrame | None) -> pl.DataFrame:
+    """The pairs with where their tokens part, as far as that is among `parted`."""
+    if parted is None:
+        return pairs
+    key = ["comparison_id", "sample_id", "repeat_index"]
+    places = parted.select(*key, "first_divergence_index", "divergence_kind")
+    return pairs.join(places, on=key, how="left", maintain_order="left")
 
 
 def comparison_table(comparisons: pl.DataFrame) -> str:
@@ -212,30 +225,3 @@ def contract_table(results: pl.DataFrame) -> str:
             for row in ordered.iter_rows(named=True)
         ),
     )
-
-
-def gate_check(gate: Gate, verdicts: pl.DataFrame, pairs: pl.DataFrame, asset: dg.AssetKey) -> dg.AssetCheckResult:
-    """The Dagster view of a gate: passed only if every comparison passed; undecided ones warn, failures may block."""
-    own = verdicts.filter(pl.col("gate") == gate.name)
-    counts = own["verdict"].value_counts(sort=True)
-    has_failed = (own["verdict"] == "fail").any()
-    return dg.AssetCheckResult(
-        check_name=gate.name,
-        asset_key=asset,
-        passed=own.height > 0 and bool((own["verdict"] == "pass").all()),
-        severity=dg.AssetCheckSeverity.ERROR if has_failed and gate.severity == "block" else dg.AssetCheckSeverity.WARN,
-        description=", ".join(f"{count} {verdict}" for verdict, count in counts.iter_rows()) or "nothing was compared",
-        metadata={
-            "verdicts": dg.MetadataValue.md(verdicts_with_evidence(own, pairs)),
-            "margin": gate.margin,
-            "comparisons": own.height,
-            **_telling_effect(own),
-        },
-    )
-
-
-def _telling_effect(own: pl.DataFrame) -> dict[str, float]:
-    """Dagster plots numeric metadata over time; the effect of a failed comparison is worth plotting before others."""
-    known = own.filter(pl.col("effect").is_not_null())
-    worst_first = known.sort((pl.col("verdict") != "fail"), "comparison_id")
-    return {"effect": float(worst_first["effect"][0])} if known.height else {}

@@ -19,6 +19,7 @@ from pipelines.evidence.token_arrays import SIDES, Side
 # Kinds by how much a reader should care.
 _ORDER = ("distribution_shift", "inconclusive", "incomparable", "near_tie_flip", "identical")
 _KEY = ["comparison_id", "sample_id", "repeat_index"]
+_ALTERNATIVES = pl.List(pl.Struct({"token": pl.String, "logprob": pl.Float64}))
 _TOKEN_KEY = ["run_id", "sample_id", "repeat_index"]
 
 
@@ -32,8 +33,8 @@ def count_divergences(lake: Lake, run_dates: Sequence[dt.date]) -> pl.DataFrame:
 def list_parted_pairs(lake: Lake, run_dates: Sequence[dt.date], *, limit: int = 10) -> pl.DataFrame:
     """The pairs of these dates whose tokens part, shifted distributions first and among them the largest shift.
 
-    Rows of `gold.token_divergences` with suite, `candidate_` and `baseline_` backend, and each side's text `_before`
-    and `_after` the token with which it parts.
+    Rows of `gold.token_divergences` with suite, `candidate_` and `baseline_` backend, each side's text `_before` and
+    `_after` the token with which it parts, and its `_alternatives` there: the likeliest tokens with their logprob.
     """
     where = dates_slice(run_dates)
     found = lake.read(
@@ -54,7 +55,7 @@ def _with_texts(lake: Lake, pairs: pl.DataFrame) -> pl.DataFrame:
     runs = lake.read(RUNS, columns=["run_id", "run_date", "suite", "backend"], where={"run_id": ids})
     tokens = lake.read(
         TOKENS,
-        columns=[*_TOKEN_KEY, "tokens", "token_bytes"],
+        columns=[*_TOKEN_KEY, "tokens", "token_bytes", "top_k"],
         where={
             "run_date": runs["run_date"].unique().sort().to_list(),
             "run_id": ids,
@@ -76,6 +77,10 @@ def _with_texts(lake: Lake, pairs: pl.DataFrame) -> pl.DataFrame:
             for side in SIDES
             for name, texts in _texts_of(pairs, side, by_key).items()
         ),
+        *(
+            pl.Series(f"{side}_alternatives", _alternatives_of(pairs, side, by_key), dtype=_ALTERNATIVES)
+            for side in SIDES
+        ),
     )
 
 
@@ -93,6 +98,17 @@ def _texts_of(
         texts["before"].append(b"".join(contents[:place]).decode("utf-8", "replace"))
         texts["after"].append(b"".join(contents[place + 1 :]).decode("utf-8", "replace"))
     return texts
+
+
+def _alternatives_of(
+    pairs: pl.DataFrame, side: Side, by_key: Mapping[tuple[Any, ...], Mapping[str, Any]]
+) -> list[list[dict[str, Any]] | None]:
+    found = []
+    for row in pairs.iter_rows(named=True):
+        top_k = by_key[row[f"{side}_run_id"], row["sample_id"], row["repeat_index"]]["top_k"]
+        place = row[f"{side}_shared_token_count"]
+        found.append(top_k[place] if place < len(top_k) else None)
+    return found
 
 
 def _rank() -> pl.Expr:

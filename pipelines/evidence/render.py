@@ -44,7 +44,7 @@ def escape_markdown(text: str) -> str:
     Every ASCII punctuation mark gets a backslash. Line ends, tabs, control, direction and other invisible characters
     become visible signs, or their code point in brackets.
     """
-    return _PUNCTUATION.sub(r"\\\1", _LINKS.sub(_WORD_JOINER, "".join(map(_visible, text))))
+    return _PUNCTUATION.sub(r"\\\1", _LINKS.sub(_WORD_JOINER, "".join(map(visible, text))))
 
 
 def side_by_side(pairs: pl.DataFrame, *, none: str = "No outputs differ.") -> str:
@@ -52,7 +52,8 @@ def side_by_side(pairs: pl.DataFrame, *, none: str = "No outputs differ.") -> st
 
     `pairs` has the columns of `telling.most_different_pairs`. Removed words are struck through, added ones bold, and
     passages that moved are in italics behind an arrow. Of JSON the changed paths are listed too. Rows of
-    `telling.list_flips` say who gained or lost.
+    `telling.list_flips` say who gained or lost, and rows with first_divergence_index and divergence_kind where the
+    tokens part.
     """
     if pairs.is_empty():
         return none
@@ -92,6 +93,9 @@ def _headline(row: Mapping[str, Any], *, is_rewritten: bool) -> str:
     facts = [row["change_kind"] or "not diffed"]
     if row["similarity_ratio"] is not None:
         facts += [*(["rewritten"] if is_rewritten else []), f"similarity {row['similarity_ratio']:.2f}"]
+    if row.get("first_divergence_index") is not None:
+        kind = row["divergence_kind"].replace("_", " ")
+        facts.append(f"tokens part at position {row['first_divergence_index']} ({kind})")
     for flip in row.get("flips") or ([row] if row.get("flip") else []):
         scores = f"{flip['baseline_score']:.4g} to {flip['candidate_score']:.4g}"
         facts.append(f"**{flip['flip']}** by {escape_markdown(flip['scorer'])}, {scores}")
@@ -146,7 +150,8 @@ def _marked(text: str, *, mark: str) -> str:
     return f"{before}{_HAIR_SPACE}{mark}{escape_markdown(core).strip()}{mark}{_HAIR_SPACE}{after}"
 
 
-def _visible(character: str) -> str:
+def visible(character: str) -> str:
+    """A character as it may be shown: what nobody would see, or what does something, becomes a sign."""
     shown = _VISIBLE.get(character)
     if shown is not None:
         return shown

@@ -95,9 +95,9 @@ def _fill(lake: Lake, samples: int) -> None:
     lake.upsert(
         "silver.runs",
         pl.DataFrame(
-            [_run("run-a", "a", samples), _run("run-b", "b", samples)],
+            [run_row("run-a", "a", samples), run_row("run-b", "b", samples)],
             schema_overrides={
-                name: dtype for name, dtype in contract_of("silver.runs").dtypes.items() if name in _run("", "", 0)
+                name: dtype for name, dtype in contract_of("silver.runs").dtypes.items() if name in run_row("", "", 0)
             },
         ),
     )
@@ -161,7 +161,7 @@ class _Draw:
         return frame.select(list(contract_of(TOKEN_TABLE).dtypes))
 
 
-def _run(run_id: str, backend: str, samples: int) -> dict[str, object]:
+def run_row(run_id: str, backend: str, samples: int) -> dict[str, object]:
     return {
         "run_id": run_id, "run_date": START.date(), "source_kind": "benchlake", "file_sha256": "0" * 64,
         "content_digest": run_id, "suite": "bench", "backend": backend, "model": "m", "engine": backend,

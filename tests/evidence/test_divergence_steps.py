@@ -1,6 +1,9 @@
 """Token divergence on a real lake in a temporary folder: batches, repeats, kills, and what a reader is shown."""
 
+import base64
 import datetime as dt
+import re
+from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
@@ -200,6 +203,17 @@ def test_dates_are_measured_each_by_itself(lake) -> None:
 
 # What a reader is shown
 
+PICTURE = re.compile(r"\(data:image/svg\+xml;base64,([^)]*)\)")
+
+
+def drawn(markdown: str) -> list[bytes]:
+    """The pictures in a Markdown text."""
+    return [base64.b64decode(found) for found in PICTURE.findall(markdown)]
+
+
+def drawn_texts(svg: bytes) -> list[str]:
+    return [element.text or "" for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
 
 def test_shifts_come_before_near_ties_with_their_texts(lake) -> None:
     land(lake, run("a1"), run("b1", "b"))
@@ -215,7 +229,9 @@ def test_shifts_come_before_near_ties_with_their_texts(lake) -> None:
     shown = parted_side_by_side(pairs)
     assert "**s001** in capitals: distribution shift at position 1, the odds moved by 4 nats" in shown
     assert "| baseline\\: b | candidate\\: a |" in shown
-    assert "| The \u200a**no**\u200a | The \u200a**yes**\u200a |" in shown
+    assert "| The \u200a![no]()\u200a | The \u200a![yes]()\u200a |" in PICTURE.sub("()", shown)
+    # What both sides gave the two tokens there is drawn, for the first three.
+    assert [len(drawn_texts(svg)) for svg in drawn(shown)].count(1) == 8
     assert "2 before the likeliest other token, rank 2 in the other side's list" in shown
     table = divergence_counts(count_divergences(lake, [TONIGHT]))
     assert "| near tie flip |  | 3 | 25.0 % |" in table
@@ -233,13 +249,17 @@ def test_hostile_tokens_are_shown_as_what_they_are(lake) -> None:
         "silver.output_tokens", token_rows(*(token_row(run_id, own, sample_id="s000") for run_id, own in sides.items()))
     )
     measure_token_divergence(lake, policy(), [TONIGHT])
-    shown = parted_side_by_side(list_parted_pairs(lake, [TONIGHT]))
-    assert len(shown.splitlines()) == 6
+    with_pictures = parted_side_by_side(list_parted_pairs(lake, [TONIGHT]))
+    shown = PICTURE.sub("()", with_pictures)
+    assert len(shown.splitlines()) == 8
     assert "<" not in shown.replace("\\<", "")
-    for raw in ("\x1b", "\u202e", "](", "| <", "onerror=alert(1)>"):
+    # A picture holds what the file called a token as text, and nothing else of it.
+    chip = next(texts for texts in map(drawn_texts, drawn(with_pictures)) if "img" in texts[0])
+    assert chip == ["**bold**\u2423|\u2423<img\u2423src=x\u2423onerror=al\u2026"]
+    for raw in ("\x1b", "\u202e", "](java", "| <", "onerror=alert(1)>"):
         assert raw not in shown, raw
     assert "\\*\\*bold\\*\\*" in shown
-    assert "**\u2423**" in shown  # a blank alone would show nothing
+    assert "![\u2423]()" in shown  # a blank alone would show nothing
     assert f"\u2026 {'a' * CONTEXT_CHARACTERS}" in shown
     assert "a" * (CONTEXT_CHARACTERS + 1) not in shown
 
