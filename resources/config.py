@@ -18,6 +18,8 @@ from lake.errors import UserError
 from lake.store import Lake
 from resources.backends import BackendConfig
 from resources.embedding_models.configuration import EmbeddingsConfig
+from resources.language_models.configuration import LanguageModelConfig
+from resources.optimization_config import OptimizationConfig
 from resources.state import State
 
 FILE_NAME = "benchlake.toml"
@@ -118,7 +120,11 @@ class Config(_Section):
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     databits: DatabitsConfig = DatabitsConfig()
     examples: ExamplesConfig = ExamplesConfig()
+    optimization: OptimizationConfig = OptimizationConfig()
     backends: dict[str, BackendConfig] = Field(default_factory=dict, description="Backends by name.")
+    language_models: dict[str, LanguageModelConfig] = Field(
+        default_factory=dict, description="Language models that templates ask, by name."
+    )
 
     @classmethod
     def load(cls, folder: Path) -> Config:

@@ -59,6 +59,11 @@ class State:
         return self.home / "indexes"
 
     @property
+    def optimization(self) -> Path:
+        """Answers of language models, from which an optimisation run is taken up, and its lock."""
+        return self.home / "optimization"
+
+    @property
     def dagster_home(self) -> Path:
         """Dagster's instance: run history, schedules, logs."""
         return self.home / "dagster"

@@ -132,6 +132,9 @@ class DspyTrials(dy.Schema):
     error_count = count("Items without a usable output; they score 0.", nullable=False)
     item_ids = dy.List(dy.String(), description="Examples evaluated; joins silver.examples.")
     item_scores = dy.List(dy.Float64(), description="Their scores, in the same order.")
+    item_outputs = dy.List(
+        dy.String(), description="Output fields that the program gave, a JSON object each; {} where it gave none."
+    )
     call_count = count("Calls answered anew since the trial before.", nullable=False)
     cached_call_count = count("Calls answered from the cache since the trial before.", nullable=False)
     input_token_count = count("Tokens sent since the trial before.", nullable=False)
@@ -200,7 +203,7 @@ TABLES: tuple[TableContract, ...] = (
         schema=DspyTrials,
         sort_by=("optimization_run_id", "trial_index"),
         is_append_only=True,
-        aligned_lists=("item_ids", "item_scores"),
+        aligned_lists=("item_ids", "item_scores", "item_outputs"),
     ),
     TableContract(
         name="dspy_programs",

@@ -174,9 +174,10 @@ class Recorder:
             "interval_low": trial.interval_low,
             "interval_high": trial.interval_high,
             "item_count": len(evaluated.items),
-            "error_count": evaluated.error_count,
+            "error_count": sum(not given for given in evaluated.outputs),
             "item_ids": [item.example_id for item in evaluated.items],
             "item_scores": list(evaluated.scores),
+            "item_outputs": [canonical_text(dict(given)) for given in evaluated.outputs],
             "recorded_at": self.clock(),
             **spent_columns(spent),
         }

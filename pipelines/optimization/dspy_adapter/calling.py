@@ -26,14 +26,15 @@ class Metric:
 
     template: Template
     items: dict[str, Item]
-    listeners: list[Callable[[Item, float], None]] = field(default_factory=list)
+    listeners: list[Callable[[Item, float, dict[str, Any]], None]] = field(default_factory=list)
 
     def score(self, example: Any, prediction: Any) -> float:  # noqa: ANN401 - DSPy's Example and Prediction
         """Score of a prediction, 0 to 1."""
         item = self.item_of(example)
-        value = score_outputs(self.template, item.outputs, _as_dict(prediction))
+        given = _as_dict(prediction)
+        value = score_outputs(self.template, item.outputs, given)
         for listener in self.listeners:
-            listener(item, value)
+            listener(item, value, given)
         return value
 
     def feedback(self, example: Any, prediction: Any) -> str:  # noqa: ANN401 - DSPy's Example and Prediction

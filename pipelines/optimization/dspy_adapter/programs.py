@@ -106,6 +106,7 @@ def clean_state(state: Mapping[str, Any], template: Template) -> State:
 def apply_facts(template: Template, facts: ProgramFacts) -> Template:
     """The template with the instructions and demos that a program has."""
     demos = {name: tuple(map(_plain_demo, values)) for name, values in facts.demos.items() if values}
+    template = template.model_copy(update={"neighbour_count": facts.neighbour_count})
     if template.program_kind == "chain":
         steps = tuple(
             step.model_copy(update={"instructions": facts.instructions[step.name]}) for step in template.steps

@@ -6,7 +6,7 @@ are called. DSPy swallows exceptions of callbacks: what goes wrong here is carri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +21,12 @@ class WatchFailed(BaseException):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """A program with the scores of its items; `error_count` of them gave no output."""
+    """A program with the scores of its items and what it gave for each; nothing where it gave no output."""
 
     facts: ProgramFacts
     items: tuple[Item, ...]
     scores: tuple[float, ...]
-    error_count: int
+    outputs: tuple[Mapping[str, Any], ...]
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Watch:
     sees_calls: bool = False
     _started: dict[str, tuple[ProgramFacts, Sequence[Any]]] = field(default_factory=dict)
     _current: tuple[int, ProgramFacts] | None = None
-    _scored: list[tuple[Item, float]] = field(default_factory=list)
+    _scored: list[tuple[Item, float, Mapping[str, Any]]] = field(default_factory=list)
 
     def evaluation_started(self, call_id: str, program: Any, examples: Sequence[Any]) -> None:  # noqa: ANN401
         """Remember the program as it is now; COPRO goes on changing the same object."""
@@ -57,7 +57,7 @@ class Watch:
                 facts=facts,
                 items=tuple(self.metric.item_of(example) for example, _, _ in result.results),
                 scores=tuple(float(score) for _, _, score in result.results),
-                error_count=sum(not _has_outputs(prediction) for _, prediction, _ in result.results),
+                outputs=tuple(_outputs_of(prediction) for _, prediction, _ in result.results),
             )
         )
 
@@ -70,10 +70,10 @@ class Watch:
             self.flush()
             self._current = (id(program), read_facts(program))
 
-    def item_scored(self, item: Item, score: float) -> None:
+    def item_scored(self, item: Item, score: float, given: Mapping[str, Any]) -> None:
         """Count a score for the program that was called last."""
         if self.sees_calls and self._current is not None:
-            self._scored.append((item, score))
+            self._scored.append((item, score, given))
 
     def flush(self) -> None:
         """Hand on what was scored of the program that was called last."""
@@ -83,9 +83,9 @@ class Watch:
             self.on_evaluated(
                 Evaluated(
                     facts=current[1],
-                    items=tuple(item for item, _ in scored),
-                    scores=tuple(score for _, score in scored),
-                    error_count=0,
+                    items=tuple(item for item, _, _ in scored),
+                    scores=tuple(score for _, score, _ in scored),
+                    outputs=tuple(given for _, _, given in scored),
                 )
             )
 
@@ -111,10 +111,10 @@ def make_callback(watch: Watch) -> Any:  # noqa: ANN401 - a dspy BaseCallback
     return WatchCallback()
 
 
-def _has_outputs(prediction: Any) -> bool:  # noqa: ANN401 - what a program gave
+def _outputs_of(prediction: Any) -> dict[str, Any]:  # noqa: ANN401 - what a program gave
     # Where GEPA looks at how answers came about, a prediction comes with its trace.
     given = prediction[0] if isinstance(prediction, tuple) else prediction
-    return callable(getattr(given, "items", None)) and len(dict(given.items())) > 0
+    return dict(given.items()) if callable(getattr(given, "items", None)) else {}
 
 
 def _guarded(act: Callable[[], None]) -> None:
