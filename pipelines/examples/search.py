@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import ArrayLike
 
 from lake.errors import UserError
 from pipelines.databits.units import canonical_text
@@ -202,11 +203,12 @@ class ExampleSearch:
         return self._vector_index()
 
 
-def vectors_of(index: VectorIndex, ids: np.ndarray) -> Vectors:  # type: ignore[type-arg]  # whole numbers
+def vectors_of(index: VectorIndex, vector_ids: ArrayLike) -> Vectors:
     """The vectors that an index holds of these vector ids, in this order; zeros where it has none."""
+    ids = np.asarray(vector_ids, dtype=np.int64)
     vectors = np.zeros((len(ids), index.model.dimension), dtype=np.float32)
     order = np.argsort(ids)
-    ascending = ids[order].astype(np.int64)
+    ascending = ids[order]
     for segment in index.segments:
         places = segment.places(ascending)
         alive = places[~segment.is_dead[places]]
