@@ -5,8 +5,6 @@ Pure. Which tables have texts is `sources.py`.
 
 from __future__ import annotations
 
-import json
-
 import orjson
 import polars as pl
 
@@ -39,14 +37,11 @@ def text_of_json(content: str) -> str:
         return value
     if not isinstance(value, dict) or not value:
         return content
-    texts = {name: field if isinstance(field, str) else _as_json(field) for name, field in value.items()}
+    texts = {name: field if isinstance(field, str) else _json_of(field) for name, field in value.items()}
     if len(texts) == 1:
         return next(iter(texts.values()))
     return "\n".join(f"{name}: {text}" for name, text in texts.items())
 
 
-def _as_json(value: object) -> str:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    except orjson.JSONEncodeError:  # whole numbers beyond 64 bits
-        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+def _json_of(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
