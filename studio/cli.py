@@ -33,6 +33,7 @@ from studio import (
     schema_command,
     suite_commands,
     timeline_commands,
+    token_commands,
     trend_commands,
 )
 from studio.options import FormatOption, JsonOption, open_installation, say
@@ -63,6 +64,7 @@ app = typer.Typer(
 run_commands.register(app)
 gate_commands.register(app)
 diff_commands.register(app)
+token_commands.register(app)
 trend_commands.register(app)
 timeline_commands.register(app)
 suite_commands.register(app)
@@ -128,13 +130,18 @@ def import_(
 
     Formats: asv, benchlake, chrome_trace (PyTorch profiler too), inspect, llama_cpp (server, llama-bench), lm_eval,
     metrics_csv, mlflow (mlruns/ or mlflow.db), openai (request/response pairs, batch files), otel, promptfoo,
-    vllm_bench. What each reads: docs/formats.md.
+    vllm_bench. What each reads: docs/formats.md. A folder that benchlake export wrote is read back row for row.
 
     Example:  benchlake import logs/ results/samples_gsm8k.jsonl
     """
+    from pipelines.experiments.export_imports import is_export
     from pipelines.runs.steps import import_paths
+    from studio.export_commands import import_exports
     from studio.progress import file_progress
 
+    exports = [path for path in paths if is_export(path)]
+    if exports:
+        raise typer.Exit(import_exports(exports, others=len(paths) - len(exports), as_json=as_json))
     with file_progress(enabled=not as_json) as progress:
         result = import_paths(
             open_installation().lake,

@@ -13,7 +13,7 @@ from lake.tables import CONTRACTS
 from pipelines.runs.importers import IMPORTERS
 from resources.demo_files import SHIPPED, demo_sources
 from studio.format_pages import demo_page, format_index, format_page, metric_page
-from studio.schema_command import RUN_SCHEMA_FILE, schema_text
+from studio.schema_command import schema_files
 
 DOCS = Path(__file__).parent.parent / "docs"
 # Folders that hold nothing but generated pages.
@@ -30,7 +30,7 @@ def pages() -> dict[Path, str]:
     made |= {DOCS / "formats" / f"{kind}.md": _NOTE + format_page(kind, guide) for kind, guide in guides.items()}
     made[DOCS / "metrics.md"] = _NOTE + metric_page()
     made[SHIPPED / "README.md"] = _NOTE + demo_page(demo_sources())
-    made[DOCS / "schemas" / RUN_SCHEMA_FILE] = schema_text("run")
+    made |= {DOCS / "schemas" / name: text for name, text in schema_files().items()}
     made[DOCS / "cli.md"] = command_reference()
     return made
 

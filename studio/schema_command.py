@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lake.errors import UserError
-
-RUN_SCHEMA_FILE = "benchlake-run-1.schema.json"
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +17,14 @@ def register(app: typer.Typer) -> None:
 
 
 def schema(
-    name: Annotated[str, typer.Argument(help="run: one line of a run file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="run: one line of a run file. export: the manifest of an export. comparison, scenario, decision, "
+            "every-eval-ever-run, every-eval-ever-sample. "
+            "Or a table such as silver.runs: one line of its export."
+        ),
+    ],
 ) -> None:
     """Print the JSON Schema (draft 2020-12) of a file format of our own, for editors and validators.
 
@@ -30,8 +35,28 @@ def schema(
 
 def schema_text(name: str) -> str:
     """The schema as it is printed and as it stands in the docs; raises `UserError` for an unknown name."""
-    if name != "run":
-        raise UserError.unknown("schema", name, ["run"])
-    from pipelines.runs.run_schema import json_schema
+    return json.dumps(_schema(name), indent=2, ensure_ascii=False) + "\n"
 
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+def _schema(name: str) -> dict[str, Any]:
+    if name == "run":
+        from pipelines.runs.run_schema import json_schema
+
+        return json_schema()
+    from lake.tables import CONTRACTS, contract_of
+    from pipelines.experiments.export_schemas import NAMED, row_schema
+
+    if name in NAMED:
+        return NAMED[name]()
+    if name in CONTRACTS:
+        return row_schema(contract_of(name))
+    raise UserError.unknown("schema", name, ["run", *NAMED, *CONTRACTS])
+
+
+def schema_files() -> dict[str, str]:
+    """The schemas that stand in the docs, by file name."""
+    from pipelines.experiments.export_schemas import NAMED
+    from pipelines.experiments.exports import EXPORTED_TABLES
+
+    named = {f"benchlake-{name}-1.schema.json": schema_text(name) for name in ("run", *NAMED)}
+    return named | {f"{table}.schema.json": schema_text(table) for table in EXPORTED_TABLES}

@@ -106,3 +106,30 @@ def test_what_is_shipped_can_be_saved_and_recorded_as_it_stands(filled, tmp_path
     assert filled("decisions", "record", "decisions.yaml").returncode == 0
     # Its filters mean the shipped suite's nights, which this lake has none of.
     assert "No run is meant" in filled("scenarios", "save", "scenarios.yaml").stderr
+
+
+@pytest.mark.parametrize("form", ["json", "parquet"])
+def test_an_export_travels_to_another_lake(filled, monkeypatch, tmp_path, form) -> None:
+    said = filled("export", "out", "project", "--format", form, "--pin", "paper")
+    assert said.returncode == 0
+    assert "benchlake import out" in said.stdout
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    counts = json.loads(filled("import", "../out", "--json").stdout)
+    assert (counts["runs"], counts["samples"], counts["rejects"]) == (2, 10, 0)
+    assert filled("explore", "base", "cand").returncode == 0
+
+
+def test_exports_for_others(filled, tmp_path) -> None:
+    assert filled("export", "cells", "outputs", "--format", "csv", "--run", "base").returncode == 0
+    assert len((tmp_path / "cells" / "silver.outputs.csv").read_text().splitlines()) == 6
+    told = json.loads(filled("export", "eee", "runs", "--format", "every-eval-ever", "--json").stdout)
+    assert told == {"run_count": 2, "sample_row_count": 10, "unscored_run_count": 0}
+    assert filled("export", "eee", "runs", "--format", "every-eval-ever").returncode == 3
+    assert "Did you mean runs" in filled("export", "other", "rums").stderr
+    assert filled("import", "cells").returncode == 3
+
+
+@pytest.mark.parametrize("name", ["run", "export", "comparison", "scenario", "decision", "silver.runs"])
+def test_schemas_are_printed(bench, name) -> None:
+    assert json.loads(bench("schema", name).stdout)["$schema"].startswith("https://json-schema.org/")
