@@ -1,5 +1,6 @@
 """`benchlake explore`, `scenarios` and `decisions` as a user meets them."""
 
+import csv
 import json
 
 import pytest
@@ -122,7 +123,8 @@ def test_an_export_travels_to_another_lake(filled, monkeypatch, tmp_path, form) 
 
 def test_exports_for_others(filled, tmp_path) -> None:
     assert filled("export", "cells", "outputs", "--format", "csv", "--run", "base").returncode == 0
-    assert len((tmp_path / "cells" / "silver.outputs.csv").read_text().splitlines()) == 6
+    with (tmp_path / "cells" / "silver.outputs.csv").open(newline="") as stream:
+        assert len(list(csv.reader(stream))) == 6
     told = json.loads(filled("export", "eee", "runs", "--format", "every-eval-ever", "--json").stdout)
     assert told == {"run_count": 2, "sample_row_count": 10, "unscored_run_count": 0}
     assert filled("export", "eee", "runs", "--format", "every-eval-ever").returncode == 3
