@@ -189,7 +189,7 @@ def _readable_devices(devices: Any) -> Any:  # noqa: ANN401 - frames, whose libr
 def _print_difference(found: TimelineComparison, *, limit: int) -> None:
     import polars as pl
 
-    from pipelines.timelines.telling import contribution_rows, count_words
+    from pipelines.timelines.telling import contribution_rows, count_words, signed_ms
     from studio.rendering import print_table, printable
 
     sys.stdout.write(f"{printable(_title(found.baseline))}  ->  {printable(_title(found.candidate))}\n")
@@ -200,7 +200,7 @@ def _print_difference(found: TimelineComparison, *, limit: int) -> None:
             {
                 "from": [part.family for part in parts],
                 "points": [None if part.points is None else f"{part.points:+.1f}" for part in parts],
-                "ms": [f"{part.delta_ms:+,.3g}" for part in parts],
+                "time": [signed_ms(part.delta_ms) for part in parts],
                 "count": [count_words(part) for part in parts],
                 "sure": ["yes" if part.is_sure else "" for part in parts],
             },

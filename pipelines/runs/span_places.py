@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Sources round times: an end may seem to lie so far behind the end of what encloses it. Kineto rounds to microseconds.
 ROUNDING_NS = 1_000
 NONE = -1
+# Of a parent: the source says that there is none.
+OUTERMOST = -2
 _MAX_ROWS = 512
 
 
@@ -28,7 +30,8 @@ class SpanTimes:
     """Spans of one run, one place of each array a span; times in nanoseconds.
 
     `lane` numbers process and thread. `can_enclose` is false for what never contains others: kernels, copies.
-    `parent` is the place of the parent that the source names, -1 where it names none.
+    `parent` is the place of the parent that the source names, `OUTERMOST` where it says that there is none, and `NONE`
+    where it says nothing and times must tell.
     """
 
     start: NDArray[np.int64]
@@ -60,13 +63,13 @@ def place_spans(spans: SpanTimes) -> SpanPlaces:
         encloses = spans.can_enclose[places]
         named = _within_lane(spans.parent, places)
         found = _nest(starts, ends) if encloses.all() or not _overlaps(starts, ends) else None
-        if found is None or any(parent not in (NONE, inside) for parent, inside in zip(named, found, strict=True)):
+        if found is None or not all(map(_agree, named, found)):
             found, rows = _spread(starts, ends, encloses.tolist(), named)
             row[places] = rows
         inside = np.array(found, dtype=np.int64)
         parent[places] = np.where(inside >= 0, places[inside], NONE)
-    named = spans.parent >= 0
-    parent[named] = spans.parent[named]
+    named = spans.parent != NONE
+    parent[named] = np.maximum(spans.parent[named], NONE)
     parent, depth = _depths(parent, is_named=named)
     return SpanPlaces(
         row=row,
@@ -112,13 +115,21 @@ def own_pieces(
 
 
 def _within_lane(parent: NDArray[np.int64], places: NDArray[np.int64]) -> list[int]:
-    """For the spans of a lane, in their order, where in it the parent is that the source names."""
+    """For the spans of a lane, in their order, where in it the parent is that the source names.
+
+    In its lane a span is outermost as well if its parent is in another one.
+    """
     named = parent[places]
-    if not (named >= 0).any():
+    if (named == NONE).all():
         return [NONE] * places.size
     order = np.argsort(places)
     at = np.minimum(np.searchsorted(places, named, sorter=order), places.size - 1)
-    return np.where((named >= 0) & (places[order[at]] == named), order[at], NONE).tolist()
+    inside = np.where(places[order[at]] == named, order[at], OUTERMOST)
+    return np.where(named == NONE, NONE, inside).tolist()
+
+
+def _agree(named: int, inside: int) -> bool:
+    return named == NONE or max(named, NONE) == inside
 
 
 def _overlaps(starts: list[int], ends: list[int]) -> bool:
@@ -170,7 +181,9 @@ def _spread(starts: list[int], ends: list[int], encloses: list[bool], named: lis
             opened = open_rows[number]
             while opened and _relation(ends[opened[-1]], start, end) == "after":
                 opened.pop()
-            is_inside = bool(opened) and encloses[opened[-1]] and _relation(ends[opened[-1]], start, end) == "inside"
+            top = opened[-1] if opened else NONE
+            is_inside = top != NONE and encloses[top] and _relation(ends[top], start, end) == "inside"
+            is_inside = is_inside and named[place] in (NONE, top)
             if is_inside or not opened:
                 break
         found[place] = opened[-1] if is_inside else NONE

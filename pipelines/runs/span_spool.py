@@ -20,7 +20,7 @@ import polars as pl
 from lake.tables import contract_of
 from pipelines.runs.importers.frames import BatchBuilder, ImportBatch
 from pipelines.runs.span_kinds import correlation_expr, device_expr, kind_expr, step_expr
-from pipelines.runs.span_places import NONE, SpanPlaces, SpanTimes, nearest_marked, place_spans
+from pipelines.runs.span_places import NONE, OUTERMOST, SpanTimes, nearest_marked, place_spans
 
 # So many rows wait in memory; more are written to disk.
 HELD_ROWS = 200_000
@@ -117,7 +117,7 @@ class SpanSpool:
 
     def _waiting(self) -> Iterator[pl.DataFrame]:
         for path in self._files:
-            rows = pl.read_ipc(path, memory_map=False)
+            rows = pl.read_ipc(path)
             path.unlink()
             yield rows
         if self._held:
@@ -142,7 +142,9 @@ def _slim(spans: pl.DataFrame) -> pl.DataFrame:
         "step",
         correlation=correlation_expr(),
         phase=pl.when(is_phase).then("name").cast(pl.Categorical),
-        id=pl.struct(trace, "span_id").hash() if has_ids else pl.lit(None, dtype=pl.UInt64),
+        id=pl.when(pl.col("span_id").is_not_null()).then(pl.struct(trace, "span_id").hash())
+        if has_ids
+        else pl.lit(None, dtype=pl.UInt64),
         parent_id=pl.when(pl.col("parent_span_id").is_not_null()).then(
             pl.struct(trace, pl.col("parent_span_id").alias("span_id")).hash()
         )
@@ -184,7 +186,7 @@ def _place_run(slim: pl.DataFrame) -> pl.DataFrame:
             "parent_span_index": _gathered(slim["span_index"], places.parent),
             "self_ns": places.self_time,
             "phase": _gathered(slim["phase"], around),
-            "step": _steps(slim, places, is_gpu=is_gpu),
+            "step": _steps(slim, is_gpu=is_gpu),
         }
     )
 
@@ -193,18 +195,21 @@ _KINDS = contract_of("silver.spans").schema.columns()["span_kind"].metadata["voc
 
 
 def _named_parents(slim: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The place of the parent that the source names; of two spans with one id the first counts."""
+    """The place of the parent that the source names; of two spans with one id the first counts.
+
+    Where a source names parents at all, a span with an id and without a known parent has none.
+    """
     if slim["parent_id"].null_count() == slim.height:
         return np.full(slim.height, NONE, dtype=np.int64)
     places = slim.select("id", "parent_id", place=pl.int_range(pl.len()))
     ids = places.select("id", parent="place").drop_nulls("id").unique("id", keep="first")
     joined = places.join(ids, left_on="parent_id", right_on="id", how="left", maintain_order="left")
-    return joined["parent"].fill_null(NONE).to_numpy()
+    unknown = pl.when(pl.col("id").is_not_null()).then(OUTERMOST).otherwise(NONE)
+    return joined.select(pl.coalesce("parent", unknown).cast(pl.Int64)).to_series().to_numpy()
 
 
-def _steps(slim: pl.DataFrame, places: SpanPlaces, *, is_gpu: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> pl.Series:
+def _steps(slim: pl.DataFrame, *, is_gpu: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> pl.Series:
     """Steps of spans: on the CPU by when they begin, on the GPU by the call that launched them."""
-    del places
     own = slim["step"]
     marks = slim.filter(pl.col("step").is_not_null() & (pl.col("device") == 0)).sort("start_ns")
     if marks.is_empty():

@@ -13,7 +13,7 @@ import polars as pl
 
 from pipelines.drawing import BETTER, NEUTRAL, WORSE, draw
 from pipelines.timelines.families import family_expr
-from pipelines.timelines.telling import TimelineAnswer, contribution_rows
+from pipelines.timelines.telling import TimelineAnswer, contribution_rows, signed_ms
 
 MAX_BARS = 10
 _WIDTH = 620
@@ -36,7 +36,7 @@ def waterfall_chart(answer: TimelineAnswer, *, title: str) -> str:
         sign = "slower" if part.delta_ms > 0 else "faster"
         rows.append(
             {"place": place, "name": _short(part.family), "low": before, "high": after, "kind": sign,
-             "label": f"{part.delta_ms:+,.3g} ms" + ("" if part.points is None else f" ({part.points:+.1f} points)"),
+             "label": signed_ms(part.delta_ms) + ("" if part.points is None else f" ({part.points:+.1f} points)"),
              "end": max(before, after)}
         )  # fmt: skip
     rows.append(_whole("candidate", answer.candidate_wall_ms, len(rows)))

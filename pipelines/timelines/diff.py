@@ -145,8 +145,14 @@ def _judge(rows: pl.DataFrame, baseline: Profile, candidate: Profile) -> pl.Data
     )
     by_name = told.filter(alignment="name")
     by_path = told.filter(alignment="call_path")
+    is_idle = by_name["span_kind"] == _IDLE
+    known = effects(by_name, baseline, candidate, kind=kind).with_columns(
+        # Idle time is no span, so that no repeat has any of its own.
+        pl.when(is_idle).then(by_name["wall_delta_ns"]).otherwise("effect_ns").alias("effect_ns"),
+        *(pl.when(~is_idle).then(name).alias(name) for name in ("interval_low_ns", "interval_high_ns")),
+    )
     sure = [
-        pl.concat([by_name, effects(by_name, baseline, candidate, kind=kind)], how="horizontal"),
+        pl.concat([by_name, known], how="horizontal"),
         pl.concat([by_path, _path_effects(by_path, counts)], how="horizontal"),
     ]
     judged = pl.concat(sure, how="diagonal_relaxed").with_columns(_count_change(counts), _duration_change())
@@ -175,8 +181,7 @@ def _count_change(counts: Mapping[str, int]) -> pl.Expr:
 def _duration_change() -> pl.Expr:
     low, high = pl.col("interval_low_ns"), pl.col("interval_high_ns")
     is_unsure = ((low <= 0) & (high >= 0)).fill_null(value=False)
-    is_idle = pl.col("span_kind") == _IDLE
-    effect = pl.when(is_unsure).then(0.0).when(is_idle).then("wall_delta_ns").otherwise("effect_ns")
+    effect = pl.when(is_unsure).then(0.0).otherwise("effect_ns")
     return _change(effect).alias("duration_change")
 
 

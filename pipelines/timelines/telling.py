@@ -122,6 +122,11 @@ def count_words(contribution: Contribution) -> str:
     return f"{number} {'more' if delta > 0 else 'fewer'}"
 
 
+def signed_ms(value: float) -> str:
+    """Milliseconds with their sign and three digits: `+1,660 ms`, `-0.416 ms`."""
+    return f"{value:+,.0f} ms" if abs(value) >= 100 else f"{value:+.3g} ms"  # noqa: PLR2004
+
+
 def contribution_rows(answer: TimelineAnswer, *, limit: int) -> Sequence[Contribution]:
     """The largest contributions, and one that sums up the rest, so that they still add up."""
     shown, rest = answer.contributions[:limit], answer.contributions[limit:]
@@ -147,8 +152,8 @@ def _part(one: Contribution, *, is_first: bool) -> str:
     noun = f" point{'' if number == '1' else 's'}" if is_first else ""
     words = count_words(one)
     if words != "same count" and is_countable(one.family):
-        return f"{sign}{number}{noun} from {words} {one.family} ({one.delta_ms:+,.3g} ms)"
-    return f"{sign}{number}{noun} from {one.family} ({one.delta_ms:+,.3g} ms, {words})"
+        return f"{sign}{number}{noun} from {words} {one.family} ({signed_ms(one.delta_ms)})"
+    return f"{sign}{number}{noun} from {one.family} ({signed_ms(one.delta_ms)}, {words})"
 
 
 def _ms(value: float) -> str:

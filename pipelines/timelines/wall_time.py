@@ -66,7 +66,7 @@ def share_wall_time(
         upto = np.concatenate([[0.0], np.cumsum(each)])
         np.add.at(share, owner[mine], upto[finish[mine]] - upto[begin[mine]])
         is_free &= running == 0
-    return WallTime(share=share, idle_ns=float(lengths[is_free].sum()), wall_ns=wall_ns)
+    return WallTime(share=share, idle_ns=float(wall_ns - lengths[~is_free].sum()), wall_ns=wall_ns)
 
 
 def covered_ns(start: NDArray[np.int64], end: NDArray[np.int64]) -> int:

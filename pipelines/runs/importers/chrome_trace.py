@@ -37,7 +37,7 @@ class ChromeTraceImporter(FileImporter):
     """Reads one trace a file."""
 
     source_kind = "chrome_trace"
-    version = 1
+    version = 2
 
     @property
     def guide(self) -> FormatGuide:

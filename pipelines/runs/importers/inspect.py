@@ -15,6 +15,7 @@ from pipelines.runs.importers.frames import BatchBuilder, ImportBatch
 from pipelines.runs.importers.inspect_files import JsonLog, LogRecord, is_log, zip_header, zip_records
 from pipelines.runs.importers.inspect_runs import LogRun, read_run, tells_identity
 from pipelines.runs.importers.inspect_samples import Sample, read_sample
+from pipelines.runs.importers.inspect_spans import read_spans
 from pipelines.runs.importers.protocol import FileImporter
 from pipelines.runs.records import SHAPE_ERRORS, Fault, JsonObject, RecordError, parse_object
 from pipelines.runs.sources import FileHead, Limits, SourceError, packing_of
@@ -30,7 +31,7 @@ class InspectImporter(FileImporter):
     """Reads one log a file, in either container."""
 
     source_kind = "inspect"
-    version = 1
+    version = 2
 
     @property
     def guide(self) -> FormatGuide:
@@ -74,6 +75,7 @@ class _Reading:
     run: LogRun | None = None
     # Samples by id, those of later epochs with their epoch: texts alone cost the garbage collector nothing.
     seen: set[str | tuple[str, int]] = field(default_factory=set)
+    span_count: int = 0
 
     def begin(self, header: JsonObject) -> None:
         """Take the run from the header."""
@@ -112,11 +114,11 @@ class _Reading:
         raw_index = 0 if record.member else record.place
         self.builder.keep(raw, member=record.member, record_index=raw_index, run_id=run.run_id, sample_id=sample_id)
         if sample is not None:
-            self._take(sample, faults)
+            self._take(sample, value, faults)
         if faults:
             self.builder.note(faults, record_index=record.place, where=record.where)
 
-    def _take(self, sample: Sample, faults: list[Fault]) -> None:
+    def _take(self, sample: Sample, value: JsonObject, faults: list[Fault]) -> None:
         sample_id, epoch = sample.output.sample_id, sample.output.repeat_index + 1
         identity = sample_id if epoch == 1 else (sample_id, epoch)
         if identity in self.seen:
@@ -126,6 +128,9 @@ class _Reading:
         self.builder.outputs.append(sample.output)
         if sample.tokens:
             self.builder.tokens.append((sample.output, sample.tokens))
+        spans = list(read_spans(value, sample.output, first_index=self.span_count))
+        self.builder.spans.extend(spans)
+        self.span_count += len(spans)
 
     def finish(self) -> None:
         """Hand in the run; a finished log that holds fewer samples than it promises says so."""
