@@ -6,6 +6,7 @@ Pure. Reading and writing versions is `reading.py` and `writing.py`; what may be
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ from lake.tables.databits import MODALITIES
 
 DATABITS = "silver.databits"
 Modality = Literal["text", "json", "code", "image", "audio", "video"]
+_LONG_NUMBER = re.compile(rb"\d{19}")
 # Any JSON value.
 Content = Any
 
@@ -70,9 +72,11 @@ def canonical_text(content: Content) -> str:
     Raises `UserError` for what is no JSON value (NaN, bytes, a set), and for lone surrogates, which no table can hold.
     """
     try:
-        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
+        text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:
         return _canonical_by_json(content)
+    # It writes NaN and infinity, which are no JSON, as null.
+    return _canonical_by_json(content) if "null" in text else text
 
 
 def _canonical_by_json(content: Content) -> str:
@@ -87,10 +91,17 @@ def _canonical_by_json(content: Content) -> str:
 
 def parse_content(text: str) -> Content:
     """The value of canonical text."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)
+    return parse_json(text.encode())
+
+
+def parse_json(raw: bytes) -> Content:
+    """JSON with its whole numbers exact, however long; raises `ValueError` for what is none."""
+    # The fast parser makes a real number of what does not fit 64 bits.
+    return json.loads(raw, parse_constant=_refuse) if _LONG_NUMBER.search(raw) else orjson.loads(raw)
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def readable_text(text: str) -> str:
