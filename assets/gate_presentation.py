@@ -40,6 +40,7 @@ _READ_ON = {
     "score_parity": ("gold.contingencies", "gold.output_diffs"),
     "latency_regression": ("gold.run_comparisons",),
     "failure_rate": ("gold.output_diffs",),
+    "token_divergence": ("gold.token_divergences",),
 }
 # A gate of these says nothing about what was answered.
 _WITHOUT_TOKENS = frozenset({"latency_regression", "failure_rate"})

@@ -8,8 +8,8 @@ own so that no peak is another's:
   and repeat; then rapidfuzz finds the edits of the pairs that differ, of words that were split before the clock ran;
 - *steps*: diff, contingencies, token divergence, comparison and gates, from lake to lake, as the night does them.
 
-Then one pair's evidence is looked up in a lake of many outputs, narrow ones on many run dates: what `benchlake diff RUN
-RUN --sample ID` does, in a warm process.
+Then one pair's evidence is looked up in a lake of many outputs, narrow ones on many run dates, in a warm process: what
+`benchlake diff RUN RUN --sample ID` does, and the pair's stored row with both texts.
 
 `python -m tests.benchmarks.bench_evidence --samples 200000 --outputs 10000000` is the size that the targets are about.
 The default is smaller, because filling the lakes takes a while.
@@ -50,6 +50,7 @@ from pipelines.evidence.steps import (
     judge_gates,
     measure_token_divergence,
 )
+from pipelines.evidence.telling import with_texts
 from pipelines.evidence.verdicts import JUDGED_COLUMNS
 from pipelines.runs.remarks import find_run
 from tests.benchmarks.bench_divergence import run_row
@@ -257,52 +258,83 @@ def _look_up(lake: Lake, outputs: int) -> None:
         began = time.perf_counter()
         fill_many(lake, outputs)
         print(f"a lake of {lake.row_count(OUTPUTS):,} outputs was filled in {time.perf_counter() - began:.0f} s")
-    runs = lake.read(RUNS, columns=["run_id"])["run_id"].sort()
+    day_count = -(-outputs // (LOOKUP_SAMPLES * LOOKUP_RUNS_PER_DATE))
     rng = np.random.default_rng(7)
-    seconds = []
+    seconds: dict[str, list[float]] = {"diffed anew": [], "as it was stored": []}
     for _ in range(LOOKUP_TURNS + 1):
-        places = rng.integers(0, len(runs) - 1, 2)
-        sample = f"s{rng.integers(0, LOOKUP_SAMPLES):05}"
-        began = time.perf_counter()
-        found = diff_runs(
-            lake,
-            baseline=find_run(lake, runs[int(places[0])]),
-            candidate=find_run(lake, runs[int(places[1])]),
-            sample_id=sample,
+        day, place = int(rng.integers(0, day_count)), int(rng.integers(0, LOOKUP_RUNS_PER_DATE // 2))
+        ids, sample = _pair_ids(day, place), f"s{rng.integers(0, LOOKUP_SAMPLES):05}"
+        for name, look_up in (("diffed anew", _diffed), ("as it was stored", _stored)):
+            began = time.perf_counter()
+            found = look_up(lake, ids, sample, run_date=(START - dt.timedelta(days=day)).date())
+            seconds[name].append(time.perf_counter() - began)
+            assert found.height == 1
+    print(f"one pair's evidence of {lake.row_count(OUTPUTS):,} outputs, {LOOKUP_TURNS} turns (target: below 150 ms)")
+    for name, took in seconds.items():
+        warm = sorted(took[1:])
+        print(
+            f"{name:<17} median {1000 * statistics.median(warm):4.0f} ms, worst {1000 * warm[-1]:4.0f} ms, "
+            f"first in the process {1000 * took[0]:4.0f} ms"
         )
-        seconds.append(time.perf_counter() - began)
-        assert found.pairs.height == 1
-    warm = sorted(seconds[1:])
-    print(f"one pair of {lake.row_count(OUTPUTS):,} outputs of {len(runs):,} runs: median "
-          f"{1000 * statistics.median(warm):.0f} ms, worst of {LOOKUP_TURNS} {1000 * warm[-1]:.0f} ms, "
-          f"first {1000 * seconds[0]:.0f} ms (target: median below 150 ms)")  # fmt: skip
+
+
+def _diffed(lake: Lake, ids: tuple[str, str], sample: str, *, run_date: dt.date) -> pl.DataFrame:
+    """`benchlake diff BASELINE CANDIDATE --sample SAMPLE`."""
+    candidate, baseline = (find_run(lake, run_id) for run_id in ids)
+    return diff_runs(lake, candidate=candidate, baseline=baseline, sample_id=sample).pairs
+
+
+def _stored(lake: Lake, ids: tuple[str, str], sample: str, *, run_date: dt.date) -> pl.DataFrame:
+    """The pair's row of `gold.output_diffs` with both texts, as pages show it."""
+    where = {"run_date": run_date, "comparison_id": "-vs-".join(ids), "sample_id": sample}
+    return with_texts(lake, lake.read("gold.output_diffs", where=where))
+
+
+def _pair_ids(day: int, place: int) -> tuple[str, str]:
+    return f"run-{day:05}-{2 * place:02}", f"run-{day:05}-{2 * place + 1:02}"
 
 
 def fill_many(lake: Lake, outputs: int) -> None:
-    """Runs of a thousand samples each, twenty a date."""
+    """Runs of a thousand samples each, twenty a date, and the diffs of every second one against the next."""
     per_date = LOOKUP_SAMPLES * LOOKUP_RUNS_PER_DATE
-    rows = []
+    rows: list[dict[str, object]] = []
     for day in range(-(-outputs // per_date)):
         started_at = START - dt.timedelta(days=day)
+        when = {"run_date": started_at.date(), "started_at": started_at}
         ids = [f"run-{day:05}-{number:02}" for number in range(LOOKUP_RUNS_PER_DATE)]
-        rows += [
-            run_row(run_id, "a", LOOKUP_SAMPLES) | {"run_date": started_at.date(), "started_at": started_at}
-            for run_id in ids
-        ]
-        rng = np.random.default_rng(day)
-        texts = pl.Series([f"the answer is {number}" for number in rng.integers(0, 50, per_date)])
-        frame = pl.DataFrame({
-            "run_id": np.repeat(ids, LOOKUP_SAMPLES),
-            "sample_id": [f"s{number:05}" for number in range(LOOKUP_SAMPLES)] * LOOKUP_RUNS_PER_DATE,
-            "output": texts,
-        }).with_columns(
-            run_date=pl.lit(started_at.date()), repeat_index=pl.lit(0, pl.Int32), status=pl.lit("ok"),
-            prompt_digest=pl.lit("p") + pl.col("sample_id"), output_digest=pl.col("output"),
-            scores=pl.lit([], contract_of(OUTPUTS).dtypes["scores"]), tags=pl.lit([], pl.List(pl.String)),
-        )  # fmt: skip
-        lake.append(OUTPUTS, frame, token=f"day {day}")
+        rows += [run_row(run_id, "a", LOOKUP_SAMPLES) | when for run_id in ids]
+        lake.append(OUTPUTS, _narrow_outputs(ids, day, started_at.date()), token=f"day {day}")
+        pairs = [_pair_ids(day, place) for place in range(LOOKUP_RUNS_PER_DATE // 2)]
+        lake.append("gold.output_diffs", _narrow_diffs(pairs, started_at.date()), token=f"day {day}")
     kinds = contract_of(RUNS).dtypes
     lake.upsert(RUNS, pl.DataFrame(rows, schema_overrides={name: kinds[name] for name in rows[0]}))
+
+
+def _narrow_outputs(run_ids: Sequence[str], day: int, run_date: dt.date) -> pl.DataFrame:
+    rng = np.random.default_rng(day)
+    texts = [f"the answer is {number}" for number in rng.integers(0, 50, len(run_ids) * LOOKUP_SAMPLES)]
+    keys = _keys("run_id", run_ids)
+    return keys.with_columns(
+        output=pl.Series(texts), output_digest=pl.Series(texts), run_date=pl.lit(run_date), status=pl.lit("ok"),
+        prompt_digest=pl.lit("p") + pl.col("sample_id"), scores=pl.lit([], contract_of(OUTPUTS).dtypes["scores"]),
+        tags=pl.lit([], pl.List(pl.String)),
+    )  # fmt: skip
+
+
+def _narrow_diffs(pairs: Sequence[tuple[str, str]], run_date: dt.date) -> pl.DataFrame:
+    sides = pl.DataFrame(
+        [("-vs-".join(pair), *pair) for pair in pairs],
+        schema=["comparison_id", "candidate_run_id", "baseline_run_id"],
+        orient="row",
+    )
+    keys = _keys("comparison_id", sides["comparison_id"].to_list()).join(sides, on="comparison_id")
+    return keys.with_columns(run_date=pl.lit(run_date), change_kind=pl.lit("content"), similarity_ratio=pl.lit(0.9))
+
+
+def _keys(name: str, values: Sequence[str]) -> pl.DataFrame:
+    samples = [f"s{number:05}" for number in range(LOOKUP_SAMPLES)]
+    frame = pl.DataFrame({name: np.repeat(values, LOOKUP_SAMPLES), "sample_id": samples * len(values)})
+    return frame.with_columns(repeat_index=pl.lit(0, pl.Int32))
 
 
 if __name__ == "__main__":
