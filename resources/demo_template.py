@@ -6,11 +6,15 @@ style from the instruction; from a few demos it can copy it. The texts are our o
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from lake.store import Lake
 from pipelines.examples.drafts import ExampleDraft
+from pipelines.examples.importing import ensure_examples
+from pipelines.optimization.template_registry import SavedTemplate, save_template
 from pipelines.optimization.templates import Template, parse_template
 from resources.config import DEFAULTS
 
@@ -19,9 +23,10 @@ EXAMPLE_COUNT = 320
 # Of the rule below; another seed gives other messages.
 _SEED = 7
 _CITIES = (
-    "Oslo Bergen Lyon Porto Graz Turku Malmo Gent Bern Krakow Cork Leeds Lille Trier Basel Parma Delft Vigo Brno Riga"
-).split()
-_GOODS = "screws tiles cables pumps lamps chairs bricks filters valves ropes".split()
+    *("Oslo", "Bergen", "Lyon", "Porto", "Graz", "Turku", "Malmo", "Gent", "Bern", "Krakow"),
+    *("Cork", "Leeds", "Lille", "Trier", "Basel", "Parma", "Delft", "Vigo", "Brno", "Riga"),
+)
+_GOODS = ("screws", "tiles", "cables", "pumps", "lamps", "chairs", "bricks", "filters", "valves", "ropes")
 _PHRASES = (
     "Please move {count} {goods} from {source} to {target}.",
     "{count} {goods} go from {source} to {target} tomorrow.",
@@ -35,6 +40,12 @@ _PHRASES = (
 def demo_template(path: Path = TEMPLATE_FILE) -> Template:
     """The template as it ships."""
     return parse_template(path.read_text(encoding="utf-8"), source=str(path))
+
+
+def save_demo(lake: Lake, *, now: dt.datetime, author: str) -> SavedTemplate:
+    """Put the demo's template and examples into the lake; a second call changes nothing."""
+    ensure_examples(lake, demo_examples(), now=now, author=author)
+    return save_template(lake, demo_template(), now=now, author=author, note="the demo that ships with Benchlake")
 
 
 def demo_examples(count: int = EXAMPLE_COUNT) -> Iterator[ExampleDraft]:

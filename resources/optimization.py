@@ -86,6 +86,32 @@ def optimize_template(
     return OptimizationEnd(result=result, synced=synced)
 
 
+def night_plan(installation: Installation) -> OptimizationPlan | None:
+    """What the configuration lets the night optimise; None if it is not to."""
+    config = installation.config.optimization
+    if not config.is_nightly:
+        return None
+    return OptimizationPlan(
+        template=config.template,
+        optimizer=config.optimizer,
+        settings=OptimizerSettings(labeled_demo_count=config.labeled_demo_count),
+        budget=Budget(seconds=config.budget_seconds),
+        shares=SplitShares(max_validation=config.max_validation, max_test=config.max_test),
+        seed=config.seed,
+    )
+
+
+def ensure_template(installation: Installation, *, now: dt.datetime) -> None:
+    """Save the shipped demo if it is what the night optimises and the lake has no version of it."""
+    from pipelines.optimization.template_registry import list_templates
+    from resources.demo_template import demo_template, save_demo
+
+    config = installation.config.optimization
+    known = list_templates(installation.lake, has_archived=True)["template"].to_list()
+    if config.is_nightly and config.template == demo_template().template and config.template not in known:
+        save_demo(installation.lake, now=now, author="benchlake")
+
+
 def sync_run(
     installation: Installation, reference: str, *, author: str, clock: Callable[[], dt.datetime]
 ) -> SyncResult:

@@ -151,8 +151,11 @@ class Recorder:
         )
 
     def _trial_id(self, evaluated: Evaluated) -> str:
-        items = canonical_text([item.input_digest for item in evaluated.items])
-        key = (self.kind, evaluated.facts.program_id, items)
+        # Scores too: a model that answers otherwise this time is not the same trial again.
+        scored = canonical_text(
+            [[item.input_digest, score] for item, score in zip(evaluated.items, evaluated.scores, strict=True)]
+        )
+        key = (self.kind, evaluated.facts.program_id, scored)
         occurrence = self._occurrences[key]
         self._occurrences[key] += 1
         return derived_id("dspy_trial", self.run_id, *key, occurrence)

@@ -118,10 +118,7 @@ def _signature(template: Template, step: Step) -> str:
         f"class {_class_name(step)}(dspy.Signature):",
         f"    __doc__ = {step.instructions!a}",
         "",
-        *(
-            f"    {field.name}: {_annotation(field)} = dspy.InputField(desc={field.description!a})"
-            for field in inputs
-        ),
+        *(f"    {field.name}: {_annotation(field)} = dspy.InputField(desc={field.description!a})" for field in inputs),
         *(
             f"    {field.name}: {_annotation(field)} = dspy.OutputField(desc={field.description!a})"
             for field in outputs

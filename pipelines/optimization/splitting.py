@@ -14,7 +14,7 @@ from typing import Literal
 from lake.errors import UserError
 from lake.identity import json_digest, text_digest
 from pipelines.databits.units import canonical_text
-from pipelines.optimization.items import Item
+from pipelines.optimization.items import Item, as_text
 
 SplitName = Literal["train", "validation", "test"]
 LeftOutReason = Literal["copy", "contradiction", "known_prompt"]
@@ -129,7 +129,8 @@ def _without_copies(items: Iterable[Item]) -> tuple[list[Item], dict[LeftOutReas
 
 
 def _loose_digest(item: Item) -> str:
-    return text_digest(normalised(canonical_text(dict(item.inputs))))
+    values = {name: normalised(as_text(value)) for name, value in item.inputs.items()}
+    return text_digest(canonical_text(values))
 
 
 def _is_known(item: Item, whole: frozenset[str], joined: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from lake.errors import UserError
 from lake.identity import derived_id, json_digest
+from pipelines.optimization.source_code import python_source
 from pipelines.optimization.templates import REASONING, Demo, Step, Template, TemplateField
 
 # What DSPy writes of a predictor. Anything else in a state is not ours and is refused: DSPy would set it as an
@@ -44,6 +45,34 @@ class ProgramFacts:
     instructions: Mapping[str, str]
     demos: Mapping[str, tuple[Demo, ...]]
     neighbour_count: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedProgram:
+    """A template as a module, its JSON state, and Python source that builds the same without Benchlake."""
+
+    program: Any
+    state: State
+    source: str
+
+
+def export_to_dspy_program(
+    template: Template, *, name: str | None = None, nearest: Nearest | None = None
+) -> ExportedProgram:
+    """The template as a `dspy.Module`, as state and as source; all three are the same program.
+
+    A template with a `neighbour_count` chooses by `nearest`; without one the module can be saved, not asked.
+    """
+    program = build_program(template, nearest=nearest or _no_nearest)
+    state = read_facts(program).state
+    label = name or template.template
+    return ExportedProgram(
+        program=program, state=state, source=python_source(template, state, name=label, file_name="program.py")
+    )
+
+
+def _no_nearest(_inputs: Mapping[str, Any], _pool: Sequence[Demo], _count: int) -> Sequence[int]:
+    raise UserError("This program shows the nearest of its demos; give `nearest` when it is exported to ask it.")
 
 
 def dspy_version() -> str:
