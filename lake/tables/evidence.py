@@ -177,7 +177,8 @@ class GateResults(dy.Schema):
     rerun_ids = dy.List(
         dy.String(),
         nullable=True,
-        description="Re-runs of the candidate that were judged too, in order; null unless a failure must be confirmed.",
+        description="Runs of the same code and settings that were judged too, in order; null unless a failure must be "
+        "confirmed.",
     )
     reasons = dy.List(dy.String(), description="Why this verdict, in sentences.")
     policy_digest = dy.String(description="Digest of the policy file that was applied.")

@@ -65,8 +65,8 @@ def _gate_sentences(gate: Gate) -> Iterator[str]:
     )
     if gate.confirm_on_rerun:
         yield (
-            "A failure is inconclusive until a re-run of the same code and settings decides: the first that fails or "
-            "passes against the same baseline."
+            "A failure is inconclusive, unless the run before it of the same code and settings failed too, until a "
+            "re-run decides: the first that fails or passes against the same baseline."
         )
     yield "A failure blocks promotion." if gate.severity == "block" else "A failure warns and blocks nothing."
 

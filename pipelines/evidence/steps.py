@@ -147,7 +147,7 @@ def judge_gates(lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, mod
     run_dates_of = {run_id: date for support in supports.values() for run_id, date in support.run_dates.items()}
 
     def read_judged(run_id: str, run_date: dt.date) -> pl.DataFrame:
-        where = {"run_date": run_date, "run_id": run_id}
+        where: Slice = {"run_date": run_date, "run_id": run_id}
         return lake.read(OUTPUTS, columns=JUDGED_COLUMNS, where=where, at=versions[OUTPUTS])
 
     def compute(chunk: pl.DataFrame, _: Slice) -> tuple[pl.DataFrame, int]:

@@ -36,12 +36,13 @@ _ENGINE = ("engine", "engine_version")
 class Support:
     """The runs beside candidate and baseline that verdicts about them may rest on.
 
-    `rerun_ids` are re-runs of the candidate in the order of their start. `chains` are runs of unchanged code of the
-    candidate's kind, and of the baseline's kind if that is another, from before the candidate. `run_dates` and
-    `contents` (digests) are those of all these runs.
+    `rerun_ids` are re-runs of the candidate in the order of their start, `earlier_id` is the last run of its code
+    before it. `chains` are runs of unchanged code of the candidate's kind, and of the baseline's kind if that is
+    another, from before the candidate. `run_dates` and `contents` (digests) are those of all these runs.
     """
 
     rerun_ids: tuple[str, ...] = ()
+    earlier_id: str | None = None
     chains: tuple[tuple[Chain, ...], ...] = ()
     run_dates: Mapping[str, dt.date] = field(default_factory=dict)
     contents: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +50,8 @@ class Support:
     def digest_of(self, gate: Gate) -> str:
         """Digest of the runs that the gate may look at; empty when there is none."""
         chains = self.chains if gate.margin == AUTO else ()
-        reruns = self.rerun_ids if gate.confirm_on_rerun else ()
+        earlier = () if self.earlier_id is None else (self.earlier_id,)
+        reruns = (*earlier, *self.rerun_ids) if gate.confirm_on_rerun else ()
         if not chains and not reruns:
             return ""
         looked_at = [*reruns, *(run_id for kind in chains for chain in kind for run_id in chain)]
@@ -88,11 +90,13 @@ class CodeHistory:
             return NO_SUPPORT
         candidate, baseline = self._runs[candidate_id], self._runs[baseline_id]
         reruns = tuple(run["run_id"] for run in self.reruns_of(candidate) if run["run_id"] != baseline_id)
+        earlier = self._earlier(candidate, baseline_id)
         kinds = dict.fromkeys((_kind_of(candidate), _kind_of(baseline)))
         chains = tuple(tuple(self._chains(kind, before=candidate["started_at"])) for kind in kinds)
-        used = {*reruns, *(run_id for kind in chains for chain in kind for run_id in chain)}
+        used = {*reruns, *earlier, *(run_id for kind in chains for chain in kind for run_id in chain)}
         return Support(
             rerun_ids=reruns,
+            earlier_id=earlier[0] if earlier else None,
             chains=tuple(kind for kind in chains if kind),
             run_dates={run_id: self._runs[run_id]["run_date"] for run_id in used},
             contents={run_id: self._runs[run_id]["content_digest"] for run_id in used},
@@ -104,6 +108,17 @@ class CodeHistory:
         same = self._by_code.get(code, []) if code is not None else []
         later = same[bisect_right(same, run["started_at"], key=_started_at) :]
         return [other for other in later if other["content_digest"] != run["content_digest"]][:MAX_RERUNS]
+
+    def _earlier(self, run: Run, baseline_id: str) -> list[str]:
+        """The last run of the same code and settings before this one, unless it is the baseline or a copy; or none."""
+        code = code_of(run)
+        same = self._by_code.get(code, []) if code is not None else []
+        before = same[: bisect_left(same, run["started_at"], key=_started_at)][-1:]
+        return [
+            other["run_id"]
+            for other in before
+            if other["run_id"] != baseline_id and other["content_digest"] != run["content_digest"]
+        ]
 
     def repeated_by(self, run: Run) -> list[Run]:
         """The runs that this one may be a re-run of, by `reruns_of`: all that it can settle."""

@@ -127,6 +127,7 @@ def _judge(
         gates,
         judge_run(candidate),
         rerun_ids=support.rerun_ids,
+        earlier_id=support.earlier_id,
         judge_run=judge_run,
         why_none=why_no_rerun(runs[candidate]) if candidate in runs else "",
     )

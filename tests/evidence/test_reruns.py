@@ -55,6 +55,9 @@ def test_a_rerun_is_a_later_successful_run_of_the_same_commit_and_settings():
     history = CodeHistory([first, *others])
     assert [row["run_id"] for row in history.reruns_of(first)] == ["rerun"]
     assert history.support_of("first", "rerun").rerun_ids == ()
+    # The last one before is looked at too, unless it is the yardstick itself.
+    assert history.support_of("first", "rerun").earlier_id == "earlier"
+    assert history.support_of("first", "earlier").earlier_id is None
 
 
 def test_a_run_without_a_commit_repeats_nothing():
@@ -108,6 +111,27 @@ def test_the_first_rerun_that_decides_counts(reruns, verdict, used):
     told = {"fail": "Confirmed", "pass": "Not confirmed", "inconclusive": "It awaits a re-run"}[verdict]
     assert found.reasons[-1].startswith(told)
     assert ("rerun-" in " ".join(found.reasons)) == bool(used)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict", "used"),
+    [
+        ("fail", "pass", "fail", ("before",)),
+        ("pass", "fail", "fail", ("before", "after")),
+        ("pass", None, "inconclusive", ("before",)),
+        ("inconclusive", "pass", "pass", ("before", "after")),
+    ],
+)
+def test_an_earlier_failure_confirms_and_an_earlier_pass_decides_nothing(before, after, verdict, used):
+    words = {"before": before, "after": after}
+    (found,) = confirm_failures(
+        [GATE],
+        [FAILED],
+        rerun_ids=["after"] if after else [],
+        earlier_id="before",
+        judge_run=lambda run_id: [Judgement(verdict=words[run_id], reasons=("So it is.",))],
+    )
+    assert (found.verdict, found.rerun_ids) == (verdict, used)
 
 
 @pytest.mark.parametrize("verdict", ["pass", "inconclusive", "incomparable"])
@@ -199,8 +223,8 @@ def test_a_backfill_in_any_order_gives_the_same_verdicts(tmp_path):
     assert {row["candidate_run_id"]: row["verdict"] for row in told[0] if row["gate"] == "parity"} == {
         # The third passes, but the second came first.
         "first": "fail",
-        # Confirmed by nobody: the third, its first re-run, passes.
-        "second": "pass",
+        # The third, its first re-run, passes, but the first had failed before.
+        "second": "fail",
         "third": "pass",
     }
 
