@@ -77,7 +77,7 @@ def cohen_kappa(decisions: pl.Series, labels: pl.Series) -> float | None:
     if by_chance == 1.0:
         return None
     observed = float((decisions == labels).sum()) / count
-    return (observed - by_chance) / (1.0 - by_chance)
+    return float((observed - by_chance) / (1.0 - by_chance))
 
 
 def count_states(items: pl.DataFrame) -> pl.DataFrame:

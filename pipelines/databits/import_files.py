@@ -28,7 +28,7 @@ class Line(NamedTuple):
     `raw` is the text of a line that could not be read. With `is_json_text` the content is JSON text.
     """
 
-    index: int
+    number: int
     value: Any
     problem: str | None = None
     raw: str | None = None

@@ -21,13 +21,13 @@ from pipelines.databits.units import DATABITS, canonical_text, guess_modality, p
 from pipelines.databits.writing import DRAFT_SCHEMA
 
 _TYPES = contract_of(DATABITS).dtypes
-LINE_SCHEMA = DRAFT_SCHEMA | {
-    "line_index": pl.Int64,
-    "version": pl.Int64,
-    "is_deleted": pl.Boolean,
-    "change_note": pl.String,
+LINE_SCHEMA: dict[str, pl.DataType] = DRAFT_SCHEMA | {
+    "line_index": pl.Int64(),
+    "version": _TYPES["version"],
+    "is_deleted": pl.Boolean(),
+    "change_note": pl.String(),
     "created_at": _TYPES["created_at"],
-    "created_by": pl.String,
+    "created_by": pl.String(),
 }
 # The whole line is the content.
 WHOLE_LINE = "."
@@ -71,7 +71,7 @@ def parse_lines(lines: Sequence[Line], options: ImportOptions) -> tuple[pl.DataF
         try:
             row = _parse(line, options)
         except (_BadLineError, UserError) as error:
-            refusals.append(Refusal(line.index, "unit", str(error), line.raw))
+            refusals.append(Refusal(line.number, "unit", str(error), line.raw))
             continue
         for name, values in columns.items():
             values.append(row[name])
@@ -86,10 +86,10 @@ def _parse(line: Line, options: ImportOptions) -> dict[str, Any]:
         raise _BadLineError("it is no JSON object; write one unit a line, as an object with the member content")
     content, text = _content(line, options)
     given = {} if options.content_member == WHOLE_LINE else value
-    attribution = given.get("attribution") if isinstance(given.get("attribution"), dict) else given
+    attribution: Mapping[str, Any] = given["attribution"] if isinstance(given.get("attribution"), dict) else given
     databit_id, source = _identity(value, given, attribution, text, options)
     return {
-        "line_index": line.index,
+        "line_index": line.number,
         "databit_id": databit_id,
         "content": text,
         "content_digest": text_digest(text),
@@ -180,7 +180,7 @@ def _scores(value: object) -> list[dict[str, Any]]:
     """Scores as an object of numbers, or as the list of scorer and value that a table has."""
     if value is None:
         return []
-    pairs = value.items() if isinstance(value, dict) else None
+    pairs: list[tuple[Any, Any]] | None = list(value.items()) if isinstance(value, dict) else None
     if isinstance(value, list) and all(isinstance(one, dict) and {"scorer", "value"} <= one.keys() for one in value):
         pairs = [(one["scorer"], one["value"]) for one in value]
     if pairs is None or not all(isinstance(number, int | float) and isinstance(name, str) for name, number in pairs):

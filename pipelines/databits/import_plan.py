@@ -18,29 +18,37 @@ from pipelines.databits.writing import COMPARED_COLUMNS
 
 
 class Plan(NamedTuple):
-    """Rows to write, with their versions; how many stand already; what is refused."""
+    """Rows to write, with their versions; rows whose version before them is missing; what stands; what is refused."""
 
     new: pl.DataFrame
+    early: pl.DataFrame
     unchanged_count: int
     refusals: Sequence[Refusal]
 
 
 def plan_lines(rows: pl.DataFrame, standing: pl.DataFrame) -> Plan:
     """What becomes of rows of `import_lines.LINE_SCHEMA`, of each unit one; `standing` are all versions of them."""
-    newest = standing.sort("databit_id", "version").unique("databit_id", keep="last").select(
-        "databit_id", __newest="version", __is_retracted="is_deleted"
-    )  # fmt: skip
+    newest = (
+        standing.sort("databit_id", "version")
+        .unique("databit_id", keep="last")
+        .select("databit_id", __newest="version", __is_retracted="is_deleted")
+    )
     beside = rows.join(newest, on="databit_id", how="left", maintain_order="left").with_columns(
         pl.col("__newest").fill_null(0), pl.col("__is_retracted").fill_null(value=False)
     )
     stands = _standing_lines(rows, standing)
     rest = beside.join(stands, on="line_index", how="anti", maintain_order="left")
+    following = pl.col("__newest") + 1
     is_free = pl.col("version").is_null() & ~pl.col("__is_retracted")
-    is_next = pl.col("version") == pl.col("__newest") + 1
-    new = rest.filter(is_free | is_next.fill_null(value=False))
-    refused = rest.join(new.select("line_index"), on="line_index", how="anti", maintain_order="left")
-    numbered = new.with_columns(pl.col("version").fill_null(pl.col("__newest") + 1)).drop("__newest", "__is_retracted")
-    return Plan(numbered, stands.height, [_refusal(*row) for row in _refused(refused).iter_rows()])
+    is_new = is_free | (pl.col("version") == following).fill_null(value=False)
+    is_early = (pl.col("version") > following).fill_null(value=False)
+    refused = rest.filter(~is_new & ~is_early).select("line_index", "databit_id", "version", "__newest")
+    return Plan(
+        new=rest.filter(is_new).with_columns(pl.col("version").fill_null(following)).select(rows.columns),
+        early=rest.filter(is_early).select(rows.columns),
+        unchanged_count=stands.height,
+        refusals=[_refusal(*row) for row in refused.iter_rows()],
+    )
 
 
 def _standing_lines(rows: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
@@ -53,10 +61,6 @@ def _standing_lines(rows: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
     return beside.filter(is_same & is_own).select("line_index").unique()
 
 
-def _refused(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.select("line_index", "databit_id", "version", "__newest")
-
-
 def _refusal(line_index: int, databit_id: str, version: int | None, newest: int) -> Refusal:
     if version is None:
         return Refusal(
@@ -64,17 +68,11 @@ def _refusal(line_index: int, databit_id: str, version: int | None, newest: int)
             "retracted",
             f"DataBit {databit_id} was retracted at version {newest}; revise it to take it back",
         )
-    if version <= newest:
-        return Refusal(
-            line_index,
-            "version_conflict",
-            f"version {version} of DataBit {databit_id} stands already and says something else (the newest is "
-            f"{newest}); leave the version out to add what the line says as the next one",
-        )
     return Refusal(
         line_index,
-        "version_gap",
-        f"version {version} of DataBit {databit_id} cannot follow version {newest}: the versions between are missing",
+        "version_conflict",
+        f"version {version} of DataBit {databit_id} stands already and says something else (the newest is {newest}); "
+        "leave the version out to add what the line says as the next one",
     )
 
 

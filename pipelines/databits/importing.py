@@ -110,7 +110,8 @@ class _Import:
             self.result.written_count += written
             self.result.unchanged_count += plan.unchanged_count
             self.reject([*plan.refusals, *circles])
-            return rows.join(late.select("line_index"), on="line_index", how="semi", maintain_order="left")
+            waiting = pl.concat([late.select("line_index"), plan.early.select("line_index")])
+            return rows.join(waiting, on="line_index", how="semi", maintain_order="left")
         raise ConflictError(f"Others wrote the same units {MAX_TRIES} times meanwhile; import {self.path} again.")
 
     def _standing(self, databit_ids: pl.Series) -> pl.DataFrame:
@@ -140,16 +141,18 @@ class _Import:
         return outcome.rows_written
 
     def _orphans(self, rows: pl.DataFrame) -> Iterable[Refusal]:
+        """Why the last rows cannot be written: they stem from themselves, or something before them is nowhere."""
         yield from (circles := cyclic_lines(rows.with_columns(pl.col("version").fill_null(1))))
-        rows = rows.filter(~pl.col("line_index").is_in([circle.line_index for circle in circles]))
-        missing = missing_parents(self.lake, rows)
+        rest = rows.filter(~pl.col("line_index").is_in([circle.line_index for circle in circles]))
+        late = late_lines(rest, missing := missing_parents(self.lake, rest))["line_index"]
         shown = ", ".join(f"{databit_id}@{version}" for databit_id, version in missing.head(3).iter_rows())
-        for index in rows["line_index"]:
-            yield Refusal(
-                index,
-                "derived_from",
-                f"a version that it was made from is neither in the lake nor in the file: {shown}",
-            )
+        for index, databit_id, version in rest.select("line_index", "databit_id", "version").iter_rows():
+            if index in late:
+                message = f"a version that it was made from is neither in the lake nor in the file: {shown}"
+                yield Refusal(index, "derived_from", message)
+            else:
+                message = f"version {version} of DataBit {databit_id} comes without the versions before it"
+                yield Refusal(index, "version_gap", message)
 
     def reject(self, refusals: Iterable[Refusal]) -> None:
         """Keep refused lines with their reasons."""

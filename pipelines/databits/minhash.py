@@ -66,7 +66,8 @@ def signature(hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:
     # One function at a time over numbers that stay in the processor's cache.
     permuted = _FACTORS[:, None] * halves
     permuted += _OFFSETS[:, None]
-    return permuted.min(axis=1)
+    smallest: NDArray[np.uint32] = permuted.min(axis=1)
+    return smallest
 
 
 def bands(text: str) -> list[int]:
