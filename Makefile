@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly test explore ui check lint types layers docs docs-check bench lock clean
+.PHONY: help nightly optimize test explore ui check lint types layers docs docs-check bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 nightly: $(STAMP) ## run the main job on the embedded models and print what came out
 	@$(BIN)/benchlake nightly
+
+optimize: $(STAMP) ## search a better program for the shipped demo template; some minutes
+	@$(BIN)/benchlake dspy templates demo
+	@$(BIN)/benchlake dspy optimize transport-orders --optimizer random_search \
+	  --set labeled_demo_count=8 --set candidate_count=4
 
 test: $(STAMP) ## run the whole test suite, on all cores
 	@$(BIN)/python -m pytest -n auto --hypothesis-profile=ci
