@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -39,6 +39,9 @@ def _five_fields(cron: str) -> str:
     if not _CRON.fullmatch(cron):
         raise ValueError(f"{cron!r} is not five cron fields (minute hour day month weekday), such as 0 2 * * *")
     return cron
+
+
+TrendSeverity = Literal["block", "warn"]
 
 
 class _Section(BaseModel):
@@ -110,6 +113,31 @@ class ExamplesConfig(_Section):
     probe_backend: str | None = Field(default=None, description="Backend that is asked; the night's first if absent.")
 
 
+class TrendSeverities(_Section):
+    """What a confirmed regression does to the asset check of its group: `block` fails it, `warn` warns."""
+
+    quality: TrendSeverity = Field(default="block", description="Scores, accuracy, loss.")
+    failures: TrendSeverity = Field(default="block", description="Failed outputs and fallbacks.")
+    speed: TrendSeverity = Field(default="warn", description="Latency, throughput, time.")
+    resources: TrendSeverity = Field(default="warn", description="Memory, cost, tokens.")
+    other: TrendSeverity = Field(default="warn", description="Every other metric with a better direction.")
+
+
+class TrendsConfig(_Section):
+    """How histories are watched."""
+
+    sample_history: bool = Field(
+        default=True, description="Show a made-up history, marked as a sample, beside your own until you have one."
+    )
+    minimum_change_ratio: float = Field(
+        default=0.01, ge=0, lt=1, description="Least change that matters, as a share of the level before."
+    )
+    alarm_days: int = Field(
+        default=30, ge=1, description="Confirmed regressions of so many days fail or warn until acknowledged."
+    )
+    severities: TrendSeverities = TrendSeverities()
+
+
 class Config(_Section):
     """The whole of `benchlake.toml`."""
 
@@ -119,6 +147,7 @@ class Config(_Section):
     gates: GatesConfig = GatesConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     databits: DatabitsConfig = DatabitsConfig()
+    trends: TrendsConfig = TrendsConfig()
     examples: ExamplesConfig = ExamplesConfig()
     optimization: OptimizationConfig = OptimizationConfig()
     backends: dict[str, BackendConfig] = Field(default_factory=dict, description="Backends by name.")

@@ -2,23 +2,234 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studio.options import JsonOption, say
+from studio.options import AuthorOption, FormatOption, JsonOption, open_installation, read_act, say
 
 if TYPE_CHECKING:
+    from lake.store import Lake
     from pipelines.trends.detector import Detection
 
-trends_app = typer.Typer(invoke_without_command=True, help="Better or worse, and since which run and commit?")
+trends_app = typer.Typer(invoke_without_command=True)
+
+OneSeries = Annotated[str, typer.Argument(metavar="SERIES", help="Beginning of the id of a series, or of a change.")]
+EXIT_REGRESSION = 1
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of trends to the command line."""
     app.add_typer(trends_app, name="trends")
+
+
+@trends_app.callback()
+def trends(
+    context: typer.Context,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Changes since then: 30d, 12h, or an ISO 8601 date or instant.")
+    ] = None,
+    regressions: Annotated[bool, typer.Option("--regressions", help="Only changes for the worse.")] = False,
+    states: Annotated[
+        list[str] | None,
+        typer.Option("--state", help="Only suspected, confirmed, recovered or acknowledged ones; may be repeated."),
+    ] = None,
+    suite: Annotated[str | None, typer.Option("--suite", help="Only this suite; a glob.")] = None,
+    backend: Annotated[str | None, typer.Option("--backend", help="Only this backend; a glob.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Only this metric; a glob.")] = None,
+    samples: Annotated[
+        bool, typer.Option("--samples/--no-samples", help="With or without the made-up sample history.")
+    ] = True,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    use_states: Annotated[
+        bool, typer.Option("--exit-code", help="Exit 1 when a confirmed regression is listed, for CI.")
+    ] = False,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
+) -> None:
+    """Better or worse, and since which run and commit? Lists the changes of every series.
+
+    New runs are looked at first. A change is suspected when first seen, confirmed when later runs bear it out,
+    recovered when the series is back, acknowledged when somebody accepted it. docs/trends.md says how it is found.
+
+    Example:  benchlake trends --since 30d --regressions
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from lake.errors import UserError
+    from lake.tables.trends import STATES
+    from pipelines.runs.run_query import parse_instant
+    from pipelines.trends.listing import ChangeQuery, list_changes, readable_changes
+    from studio.rendering import emit, print_table
+
+    for state in states or []:
+        if state not in STATES:
+            raise UserError.unknown("state", state, STATES)
+    now = dt.datetime.now(dt.UTC)
+    lake = _up_to_date(now)
+    query = ChangeQuery(
+        since=parse_instant(since, now=now) if since else None,
+        directions=["regression"] if regressions else [],
+        states=list(states or []),
+        suite=suite,
+        backend=backend,
+        metric=metric,
+        is_sample=None if samples else False,
+    )
+    rows = list_changes(lake, query, limit=limit)
+    if as_json or form != "table":
+        emit(rows, "json" if as_json else form)
+    elif rows.is_empty():
+        sys.stdout.write(_nothing(lake.row_count("gold.trend_series")))
+    else:
+        shown = readable_changes(rows).drop("pull_requests", "q", "runs_since")
+        print_table(shown, title="Changes", verdict_column="state")
+        sys.stdout.write(
+            "Look at one:  benchlake trends show CHANGE   Accept one:  benchlake trends acknowledge CHANGE\n"
+        )
+    is_failed = not rows.filter(direction="regression", state="confirmed").is_empty()
+    raise typer.Exit(EXIT_REGRESSION if use_states and is_failed else 0)
+
+
+def _up_to_date(now: dt.datetime) -> Lake:
+    """The lake, with series and changes brought up to date with its runs."""
+    from pipelines.trends.steps import update_changes, update_series
+
+    installation = open_installation()
+    update_series(installation.lake)
+    ratio = installation.config.trends.minimum_change_ratio
+    update_changes(installation.lake, now=now, minimum_change_ratio=ratio)
+    return installation.lake
+
+
+def _nothing(point_count: int) -> str:
+    if point_count == 0:
+        return "No runs yet. Make some:  benchlake nightly   See a made-up history:  benchlake trends seed\n"
+    return (
+        "No change that you ask for. A series needs eight runs first; see which there are:  benchlake trends series\n"
+    )
+
+
+@trends_app.command("series")
+def trends_series(
+    limit: Annotated[int, typer.Option(min=1, help="The longest so many.")] = 50,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
+) -> None:
+    """List the series: what is followed over runs, how many runs it has, its newest value.
+
+    Example:  benchlake trends series --limit 10
+    """
+    from pipelines.trends.listing import list_series
+    from studio.rendering import emit
+
+    rows = list_series(_up_to_date(dt.datetime.now(dt.UTC)), limit=limit)
+    chosen = "json" if as_json else form
+    if rows.is_empty() and chosen == "table":
+        sys.stdout.write(_nothing(0))
+        return
+    shown = ["series_id", "suite", "backend", "metric", "variant", "slice_value", "run_count", "newest_value", "unit"]
+    emit(rows.select(shown) if chosen == "table" else rows, chosen)
+
+
+@trends_app.command("show")
+def trends_show(
+    series: OneSeries,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Write the picture of the series to this file.")] = None,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the runs of one series in order, and draw it: levels, noise band, changes with their commits.
+
+    Example:  benchlake trends show 3fa2 --svg latency.svg
+    """
+    from pipelines.trends.listing import find_series, read_series
+    from pipelines.trends.pictures import draw_series
+    from studio.rendering import emit
+
+    lake = _up_to_date(dt.datetime.now(dt.UTC))
+    series_id = find_series(lake, series)
+    if svg is not None:
+        svg.write_text(draw_series(lake, series_id), encoding="utf-8")
+        say(f"Drawn to {svg}.")
+    rows = read_series(lake, series_id)
+    chosen = "json" if as_json else form
+    shown = ["ordered_at", "value", "unit", "sample_count", "commit", "pull_request", "run_id"]
+    emit(rows.select(shown) if chosen == "table" else rows, chosen)
+
+
+@trends_app.command("acknowledge")
+def trends_acknowledge(
+    change: Annotated[str, typer.Argument(metavar="CHANGE", help="Beginning of the id of a change.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why it is accepted, for whoever reads the history.")],
+    author: AuthorOption = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take an acknowledgement back.")] = False,
+) -> None:
+    """Accept a change, so that it no longer fails or warns; the act stays in silver.trend_acknowledgements.
+
+    Example:  benchlake trends acknowledge 3fa2 --reason "the new tokenizer is slower and worth it"
+    """
+    from pipelines.trends.steps import acknowledge
+    from studio.rendering import printable
+
+    act = read_act(author, reason)
+    installation = open_installation()
+    row = acknowledge(
+        installation.lake,
+        change,
+        author=act.author,
+        reason=reason,
+        now=act.at,
+        is_withdrawn=withdraw,
+        minimum_change_ratio=installation.config.trends.minimum_change_ratio,
+    )
+    words = [row["suite"], row["backend"], row["metric"], row["variant"]]
+    sys.stdout.write(f"{row['change_id'][:8]} {printable(' '.join(filter(None, words)))}: now {row['state']}.\n")
+
+
+@trends_app.command("seed")
+def trends_seed(
+    run_count: Annotated[
+        int, typer.Option("--runs", min=0, help="Ask the night's suite so often, the second half on one thread.")
+    ] = 0,
+    backend: Annotated[str, typer.Option("--backend", help="Embedded backend that is asked.")] = "llama.cpp",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the made-up history away again.")] = False,
+) -> None:
+    """Make a history to look at: a made-up one at once, or a real one by asking the suite again and again.
+
+    The made-up one is 120 nights of six metrics in which a commit gets slower, a release loses score until it is fixed,
+    and an engine upgrade makes everything faster; every row is marked as a sample. With --runs nothing is made up: the
+    runs land as any others do, tagged seeded-history.
+
+    Example:  benchlake trends seed
+    Example:  benchlake trends seed --runs 12
+    """
+    from pipelines.trends.sample_history import remove_sample_history, seed_sample_history
+
+    now = dt.datetime.now(dt.UTC)
+    lake = open_installation().lake
+    if remove:
+        sys.stdout.write(f"{remove_sample_history(lake)} rows of the sample history taken away.\n")
+    elif run_count:
+        _ask_again(backend, run_count, now)
+    else:
+        written = seed_sample_history(lake, now=now)
+        sys.stdout.write(f"{written} rows of the sample history written.\n" if written else "It is there already.\n")
+    _up_to_date(dt.datetime.now(dt.UTC))
+    sys.stdout.write("Look:  benchlake trends\n")
+
+
+def _ask_again(backend: str, run_count: int, now: dt.datetime) -> None:
+    from pipelines.runs.steps import import_paths
+    from resources.seeded_history import run_seeded_history
+
+    installation = open_installation()
+    results = run_seeded_history(installation, backend=backend, run_count=run_count, now=now, on_message=say)
+    imported = import_paths(installation.lake, [result.path for result in results], now=dt.datetime.now(dt.UTC))
+    sys.stdout.write(f"{len(results)} runs asked, {imported.samples} samples imported.\n")
 
 
 @trends_app.command("detect")

@@ -6,7 +6,7 @@ import dataframely as dy
 
 from lake.contracts import TableContract, count, measure, timestamp, vocabulary
 
-SLICE_KINDS = ("run", "suite", "tag", "prompt_group")
+SLICE_KINDS = ("run", "tag", "prompt_group")
 CHANGE_POINT_KINDS = ("step", "slope", "outlier")
 DIRECTIONS = ("regression", "improvement", "shift")
 STATES = ("suspected", "confirmed", "recovered", "acknowledged")
@@ -68,7 +68,6 @@ class ChangePoints(dy.Schema):
         *SUPPORTS, nullable=True, description="Whether enough later runs bear it out; null for an outlier."
     )
     p_value = _share("How likely noise alone would show such a change somewhere in the series; null for an outlier.")
-    q_value = _share("p after false-discovery control over the series looked at together (Benjamini-Hochberg).")
     before = measure(_UNIT, "Median of the segment before.")
     after = measure(_UNIT, "Median of the segment after; the value itself for an outlier.")
     before_spread = measure(_UNIT, "Spread of the segment before, as a standard deviation (from its quartiles).", min=0)

@@ -46,7 +46,10 @@ def cut_levels(many: Sequence[Floats], *, penalties: Sequence[float], minimum_le
     widths = [len(values) // max(len(own), 1) for values, own in zip(many, cells, strict=True)]
     cuts: list[list[int]] = [[] for _ in many]
     # In order of length, so that little is padded; one shortest length (in cells) at a time.
-    order = sorted(range(len(many)), key=lambda place: (widths[place], len(cells[place])))
+    order = sorted(
+        (place for place, values in enumerate(many) if len(values) >= 2 * minimum_length),
+        key=lambda place: (widths[place], len(cells[place])),
+    )
     for chunk in _chunks(order, widths, [len(own) for own in cells], minimum_length=minimum_length):
         width = widths[chunk[0]]
         found = _cheapest(
@@ -63,9 +66,9 @@ def cut_levels(many: Sequence[Floats], *, penalties: Sequence[float], minimum_le
 
 def cut_lines(values: Floats, *, penalty: float, minimum_length: int) -> list[int]:
     """Where new lines begin in the cheapest segmentation into segments of a straight line each; ascending."""
-    cells = _in_cells(values)
-    if len(cells) == 0:
+    if len(values) < 2 * minimum_length:
         return []
+    cells = _in_cells(values)
     width = len(values) // len(cells)
     shortest = -(-minimum_length // width)
     [cuts] = _cheapest([len(cells)], _line_cost(cells), prices=[penalty / width], shortest=shortest)
@@ -114,7 +117,8 @@ def _level_cost(many: Sequence[Floats]) -> Cost:
 def _line_cost(values: Floats) -> Cost:
     count = len(values)
     places = np.arange(count) - (count - 1) / 2
-    sum_x, sum_y, sum_xy, sum_yy = map(_cumulated, (places, values, places * values, values * values))
+    sum_x, sum_y = _cumulated(places), _cumulated(values)
+    sum_xy, sum_yy = _cumulated(places * values), _cumulated(values * values)
     lengths = np.arange(1, count + 1, dtype=np.float64)
     shares = _by_length(1 / lengths)
     # The sum of squares of m neighbouring places about their mean is m (m^2 - 1) / 12.
