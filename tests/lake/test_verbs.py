@@ -283,3 +283,12 @@ def test_the_feed_gives_the_columns_that_are_asked_for(lake_anywhere: Lake) -> N
     assert lake.changes(METRICS, lake.version(METRICS), columns=["value"]).columns[0] == "value"
     with pytest.raises(UserError, match="Did you mean value"):
         lake.changes(METRICS, -1, columns=["valu"])
+
+
+def test_the_version_is_that_of_the_newest_handle(lake_anywhere) -> None:
+    seen = []
+    for value in (1.0, 2.0, 2.0):
+        lake_anywhere.upsert(METRICS, metrics({"a": value}))
+        seen.append((lake_anywhere.version(METRICS), lake_anywhere.handle(METRICS).version()))
+    assert seen == [(version, version) for version, _ in seen]
+    assert (seen[0][0], seen[1], lake_anywhere.version("silver.runs")) == (seen[1][0] - 1, seen[2], -1)
