@@ -96,13 +96,13 @@ def sync_to_vector_search(
 def freshness(installation: dg.ResourceParam[Installation]) -> dg.AssetCheckResult:
     """How far each stage is behind, in versions and seconds; Dagster plots both over time."""
     lag = measure_lag(installation.lake, installation.embedder, installation.state.indexes, now=dt.datetime.now(dt.UTC))
-    slowest = float(lag["lag_seconds"].max() or 0.0)  # type: ignore[arg-type]  # a column of floats
+    behind, slowest = max(lag["lag_versions"].to_list()), max(lag["lag_seconds"].to_list())
     is_usable = not (lag["note"] != "").any()
     return dg.AssetCheckResult(
         passed=is_usable and slowest <= installation.config.embeddings.max_lag_seconds,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
-            "lag in versions": int(lag["lag_versions"].max() or 0),  # type: ignore[call-overload]
+            "lag in versions": behind,
             "lag in seconds": slowest,
             "stages": dg.MetadataValue.md(_lag_table(lag)),
         },

@@ -154,7 +154,7 @@ class Segment:
         return decoded
 
     @cached_property
-    def _storage(self) -> Any:  # noqa: ANN401  # FAISS has no types
+    def _storage(self) -> Any:  # noqa: ANN401  # as the whole of FAISS is to mypy
         """Where the vectors are: of a graph, what it was built over."""
         import faiss
 

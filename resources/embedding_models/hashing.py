@@ -38,8 +38,7 @@ class HashingEmbedder:
                 vector[bucket] += sign * weight
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors[lengths[:, 0] == 0, 0] = 1.0
-        unit: Vectors = vectors / np.where(lengths == 0, 1.0, lengths)
-        return unit.astype(np.float32)
+        return (vectors / np.where(lengths == 0, 1.0, lengths)).astype(np.float32)
 
 
 def _features(text: str) -> Iterator[tuple[str, float]]:

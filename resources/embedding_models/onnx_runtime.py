@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import filelock
 import numpy as np
@@ -80,7 +80,7 @@ class OnnxEmbedder:
     def _tokenizer(self) -> Tokenizer:
         from tokenizers import Tokenizer
 
-        tokenizer: Any = Tokenizer.from_file(os.fspath(self._folder.path / TOKENIZER))
+        tokenizer = Tokenizer.from_file(os.fspath(self._folder.path / TOKENIZER))
         tokenizer.enable_truncation(self._shape.max_tokens)
         tokenizer.no_padding()
         return tokenizer

@@ -121,7 +121,7 @@ def written_model(folder, *, config: dict | None = None, steps: tuple[str, ...] 
 def test_what_the_graph_does_not_cover_is_left_to_torch(tmp_path, changes, why) -> None:
     folder = written_model(tmp_path / "lab-model", **changes)
     assert why in encoder_shape(folder)
-    with pytest.raises(UserError, match="Set embeddings.runtime to torch"):
+    with pytest.raises(UserError, match=r"Set embeddings\.runtime to torch"):
         open_embedder(EmbeddingsConfig(model="lab-model", runtime="onnx"), folder=tmp_path, models=tmp_path)
     left = open_embedder(EmbeddingsConfig(model="lab-model"), folder=tmp_path, models=tmp_path)
     assert type(left).__name__ == "TorchEmbedder"  # named without loading torch
