@@ -23,6 +23,7 @@ from assets import (
     schedules,
     sensors,
     timelines,
+    token_scorings,
     trends,
 )
 from assets.contract_checks import contract_check
@@ -34,7 +35,17 @@ from resources.dagster_resources import InstallationResource
 # Beside runs and evidence, whose definitions depend on the policy. In the order of the night.
 ROOMS = tuple(
     module.ROOM
-    for module in (timelines, trends, databits, embeddings, examples, optimization, attribution, experiments)
+    for module in (
+        token_scorings,
+        timelines,
+        trends,
+        databits,
+        embeddings,
+        examples,
+        optimization,
+        attribution,
+        experiments,
+    )
 )
 
 

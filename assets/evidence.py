@@ -16,6 +16,7 @@ from assets.presentation import (
     verdicts_with_evidence,
 )
 from assets.tables import asset_key, table_metadata, table_spec
+from assets.token_scorings import FORCED_TABLES, SCORING_TABLES, forced_results
 from lake.store import Lake
 from pipelines.evidence.divergence_steps import measure_token_divergence
 from pipelines.evidence.listing import list_verdicts
@@ -32,6 +33,8 @@ EVIDENCE_TABLES = (
     "gold.contingencies",
     "gold.token_divergences",
     "gold.token_positions",
+    "gold.forced_divergences",
+    "gold.divergence_bands",
     "gold.run_comparisons",
     "gold.gate_results",
     "gold.promoted_runs",
@@ -43,6 +46,7 @@ RECOMPUTE_TAG = "benchlake/recompute"
 NO_FLIPS = "No sample is right on one side alone."
 _BACKFILL = dg.BackfillPolicy.single_run()
 _TOKEN_INPUTS = ("silver.runs", "silver.outputs", "silver.output_tokens")
+_FORCED_INPUTS = ("silver.runs", *SCORING_TABLES)
 
 
 def _mode(context: dg.AssetExecutionContext) -> Literal["changed", "all"]:
@@ -57,6 +61,7 @@ def _mode(context: dg.AssetExecutionContext) -> Literal["changed", "all"]:
         table_spec("gold.contingencies", deps=["silver.runs", "silver.outputs"], partitions_def=RUN_DATES),
         table_spec("gold.token_divergences", deps=_TOKEN_INPUTS, partitions_def=RUN_DATES),
         table_spec("gold.token_positions", deps=_TOKEN_INPUTS, partitions_def=RUN_DATES),
+        *(table_spec(table, deps=_FORCED_INPUTS, partitions_def=RUN_DATES) for table in FORCED_TABLES),
         table_spec(
             "gold.run_comparisons",
             deps=["silver.runs", "silver.baselines", "gold.output_diffs"],
@@ -84,6 +89,7 @@ def compared_runs(
     )
     counted = count_contingencies(lake, policy, dates, mode=_mode(context))
     yield from _measure_tokens(lake, policy, dates, mode=_mode(context))
+    yield from forced_results(lake, policy, dates, mode=_mode(context))
     compared = compare_runs(lake, policy, dates, mode=_mode(context))
     yield dg.MaterializeResult(
         asset_key=asset_key("gold.contingencies"),

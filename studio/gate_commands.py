@@ -26,6 +26,8 @@ UndecidedOption = Annotated[
     int, typer.Option("--undecided-exit-code", min=0, max=255, help="Exit code when nothing failed but not all passed.")
 ]
 
+SHOWN_PARTED = 10
+
 gates_app = typer.Typer(no_args_is_help=True, help="Look at the policy: is it valid, and what does it ask?")
 
 
@@ -93,7 +95,10 @@ def compare(
     as_json: JsonOption = False,
     undecided: UndecidedOption = 2,
 ) -> None:
-    """Compare any two runs now: whether they may be compared, how many outputs differ, what the gates say.
+    """Compare any two runs now: may they be compared, how many outputs differ, where tokens part, what the gates say.
+
+    Where the candidate's backend has scored the baseline's tokens (benchlake score-tokens), the band says how far the
+    two are apart: same, close, degraded or broken.
 
     Judged by every gate of the policy, whether or not it pairs the two; nothing is written. Exit code 0 pass, 1 a
     blocking gate failed, 2 undecided or incomparable. The outputs themselves:  benchlake diff CANDIDATE BASELINE
@@ -124,7 +129,10 @@ def _show(rows: pl.DataFrame, form: VerdictFormat, *, title: str, found: PairEvi
     from studio.summary import print_verdicts
 
     if form == "markdown":
-        sys.stdout.write(as_markdown(rows, comparison=found.comparison if found else None))
+        from pipelines.evidence.pair_token_texts import token_sentences
+
+        sentences = token_sentences(found.tokens) if found else ()
+        sys.stdout.write(as_markdown(rows, comparison=found.comparison if found else None, tokens=sentences))
     elif form == "junit":
         sys.stdout.write(as_junit(rows))
     elif form == "table":
@@ -134,7 +142,8 @@ def _show(rows: pl.DataFrame, form: VerdictFormat, *, title: str, found: PairEvi
 
 
 def _print_comparison(found: PairEvidence) -> None:
-    from studio.rendering import printable
+    from pipelines.evidence.pair_token_texts import parted_rows, token_sentences
+    from studio.rendering import print_table, printable
 
     row = found.comparison
     sys.stdout.write(
@@ -143,14 +152,26 @@ def _print_comparison(found: PairEvidence) -> None:
     )
     for reason in row["reasons"]:
         sys.stdout.write(f"  {printable(reason)}\n")
+    for sentence in token_sentences(found.tokens):
+        sys.stdout.write(f"{printable(sentence)}\n")
+    parted = found.tokens.parted.height
+    if parted:
+        shown = f", the first {SHOWN_PARTED}" if parted > SHOWN_PARTED else ""
+        print_table(parted_rows(found.tokens, limit=SHOWN_PARTED), title=f"Where tokens part{shown}")
 
 
 def _pair_as_json(found: PairEvidence) -> str:
     from studio.rendering import as_json
 
     comparison = {name: value for name, value in found.comparison.items() if name != "input_versions"}
-    verdicts = json.loads(as_json(found.verdicts))
-    return json.dumps({"comparison": comparison, "verdicts": verdicts}, default=str)
+    told = {
+        "verdicts": found.verdicts,
+        "divergences": found.tokens.counts,
+        "parted": found.tokens.parted,
+        "bands": found.tokens.bands,
+    }
+    rows = {name: json.loads(as_json(frame)) for name, frame in told.items()}
+    return json.dumps({"comparison": comparison, **rows}, default=str)
 
 
 def _nothing_judged(day: dt.date | None) -> str:

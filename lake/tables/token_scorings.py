@@ -11,7 +11,7 @@ from lake.contracts import TableContract, count, measure, timestamp, vocabulary
 
 # From the best to the worst.
 BANDS = ("same", "close", "degraded", "broken")
-LISTINGS = ("vocabulary", "top_k")
+BAND_BASES = ("exact", "bounds", "coverage")
 REFERENCE_KINDS = ("backend", "recorded")
 
 _NATS = {"unit": "nats"}
@@ -40,8 +40,9 @@ class TokenScorings(dy.Schema):
         *REFERENCE_KINDS,
         description="Whose lists are the reference: the run's own backend, asked again, or what the run recorded.",
     )
-    reference_listing = vocabulary(*LISTINGS, description="Whether the reference lists its vocabulary or a top-k.")
-    listing = vocabulary(*LISTINGS, description="Whether the backend lists its vocabulary or a top-k.")
+    is_exact = dy.Bool(
+        description="Whether both sides listed the whole vocabulary, so that both bounds are the number."
+    )
     output_count = count("Outputs of the run that have tokens.", nullable=False)
     scored_count = count("Outputs that were scored.", nullable=False)
     failed_count = count("Outputs that could not be scored; their rows say why.", nullable=False)
@@ -120,7 +121,13 @@ class DivergenceBands(dy.Schema):
     baseline_run_id = dy.String(description="Run it is judged against, whose tokens were scored.")
     scoring_id = dy.String(description="Scoring that it was computed from.")
     band = vocabulary(
-        *BANDS, nullable=True, description="Band of the mean divergence; null where its bounds lie in two."
+        *BANDS, nullable=True, description="Band of the mean divergence; null where nothing tells which of several."
+    )
+    band_basis = vocabulary(
+        *BAND_BASES,
+        nullable=True,
+        description="What tells: the number itself, both bounds in one band, or the lower bound of lists that cover "
+        "nearly everything.",
     )
     best_band = vocabulary(*BANDS, description="Band of the lower bound: it is this one or a worse one.")
     worst_band = vocabulary(*BANDS, description="Band of the upper bound: it is this one or a better one.")

@@ -16,6 +16,7 @@ from lake.identity import derived_id, json_digest
 from lake.store import Lake
 from pipelines.evidence.comparisons import COUNTED_COLUMNS, DIFFED_COLUMNS, diff_comparisons, sum_up
 from pipelines.evidence.listing import readable_verdicts
+from pipelines.evidence.pair_tokens import PairTokens, measure_two
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.reading import OUTPUTS, RUNS, read_supports
 from pipelines.evidence.verdicts import JUDGED_COLUMNS, judge_comparisons
@@ -25,10 +26,14 @@ PAIRING = "ad-hoc"
 
 @dataclass(frozen=True, kw_only=True)
 class PairEvidence:
-    """One row of `gold.run_comparisons`, rows of `gold.output_diffs`, and verdicts as `list_verdicts` gives them."""
+    """One row of `gold.run_comparisons`, rows of `gold.output_diffs`, and verdicts as `list_verdicts` gives them.
+
+    `tokens` says where the pairs part, and how far the backends are apart.
+    """
 
     comparison: Mapping[str, Any]
     diffs: pl.DataFrame
+    tokens: PairTokens
     verdicts: pl.DataFrame
 
 
@@ -45,6 +50,7 @@ def compare_two(
     comparison = sum_up(plan, runs, outputs.select(COUNTED_COLUMNS), diffs)
     versions = [{"table": table, "version": version} for table, version in lake.versions([RUNS, OUTPUTS]).items()]
     judging = _for_any_pair(policy)
+    tokens = measure_two(lake, plan, runs)
     supports = read_supports(lake, judging, plan, version=lake.version(RUNS))
     run_dates = {run_id: date for support in supports.values() for run_id, date in support.run_dates.items()}
 
@@ -59,10 +65,14 @@ def compare_two(
         versions=versions,
         supports=supports,
         read_outputs=read_judged,
+        tokens=tokens.evidence,
     )
     names = pl.DataFrame({"run_id": list(runs), "backend": [run["backend"] for run in runs.values()]})
     return PairEvidence(
-        comparison=comparison.row(0, named=True), diffs=diffs, verdicts=readable_verdicts(verdicts, names)
+        comparison=comparison.row(0, named=True),
+        diffs=diffs,
+        tokens=tokens,
+        verdicts=readable_verdicts(verdicts, names),
     )
 
 

@@ -24,7 +24,7 @@ from pipelines.evidence.reading import DIVERGENCES, OUTPUTS, POSITIONS, RUNS, TO
 from pipelines.evidence.rewriting import WHOLE, EvidenceResult, Mode, comparisons_slice, unmarked
 from pipelines.evidence.slices import comparison_chunks, dates_slice, runs_slice
 from pipelines.evidence.token_arrays import SIDES, TOKEN_COLUMNS
-from pipelines.evidence.token_divergence import measure_pairs
+from pipelines.evidence.token_divergence import Measurement, measure_pairs
 
 # Tokens of both sides that are read at once: with twenty alternatives each they take a gigabyte.
 BATCH_TOKENS = 1_500_000
@@ -53,13 +53,8 @@ def measure_token_divergence(
     results: list[WriteResult] = []
     rows_read = 0
     for chunk in comparison_chunks(todo, runs):
-        outputs = lake.read(OUTPUTS, columns=_READ_OUTPUTS, where=runs_slice(chunk), at=versions[OUTPUTS])
-        rows_read += outputs.height
-        pairs = _with_facts(comparable_pairs(chunk, runs, outputs), runs)
-        for part, paired in _batches(pairs):
-            tokens = lake.read(TOKENS, columns=_READ_TOKENS, where={**runs_slice(chunk), **part}, at=versions[TOKENS])
-            rows_read += tokens.height
-            measured = measure_pairs(paired, tokens)
+        for part, measured, count in measure_parts(lake, chunk, runs, versions=versions):
+            rows_read += count
             where = {**comparisons_slice(chunk), **part}
             results.append(lake.replace(DIVERGENCES, measured.divergences, where=where))
             lake.replace(POSITIONS, measured.positions, where=where)
@@ -76,6 +71,21 @@ def measure_token_divergence(
         rows_written=sum(result.rows_written for result in results),
         rows_rejected=sum(result.rows_rejected for result in results),
     )
+
+
+def measure_parts(
+    lake: Lake, chunk: pl.DataFrame, runs: Mapping[str, Mapping[str, Any]], *, versions: Mapping[str, int]
+) -> Iterator[tuple[Slice, Measurement, int]]:
+    """Measure planned comparisons in parts of bounded size: samples, what was found, and how many rows were read.
+
+    `versions` are those of `silver.outputs` and `silver.output_tokens`.
+    """
+    outputs = lake.read(OUTPUTS, columns=_READ_OUTPUTS, where=runs_slice(chunk), at=versions[OUTPUTS])
+    rows_read = outputs.height
+    for part, paired in _batches(_with_facts(comparable_pairs(chunk, runs, outputs), runs)):
+        tokens = lake.read(TOKENS, columns=_READ_TOKENS, where={**runs_slice(chunk), **part}, at=versions[TOKENS])
+        yield part, measure_pairs(paired, tokens), rows_read + tokens.height
+        rows_read = 0
 
 
 def _with_facts(pairs: pl.DataFrame, runs: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:

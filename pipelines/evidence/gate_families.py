@@ -24,6 +24,7 @@ from pipelines.evidence.statistics import (
     quantile_ratio,
     share_difference,
 )
+from pipelines.evidence.token_gates import find_token_evidence
 from pipelines.runs.run_query import matches
 
 # A first repeat whose median latency is this many times that of the later ones was a cold start.
@@ -202,10 +203,25 @@ def _flips(counts: tuple[int, int, int, int]) -> tuple[str, ...]:
     )
 
 
+def _token_divergence(gate: Gate, outputs: pl.DataFrame) -> Evidence:
+    """What the pairs' tokens say; the baseline is where divergence counts from, so it has no value of its own."""
+    found = find_token_evidence(gate.metric, outputs)
+    return Evidence(
+        sample_count=found.sample_count,
+        notes=found.notes,
+        candidate_value=found.effect,
+        effect=found.effect,
+        interval_at=found.interval_at,
+        description=found.description,
+        missing=found.missing,
+    )
+
+
 _FAMILIES: dict[Family, Callable[[Gate, pl.DataFrame], Evidence]] = {
     "score_parity": _score_parity,
     "latency_regression": _latency_regression,
     "failure_rate": _failure_rate,
+    "token_divergence": _token_divergence,
 }
 
 

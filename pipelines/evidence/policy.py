@@ -20,7 +20,7 @@ from lake.errors import UserError
 from lake.identity import json_digest
 from pipelines.runs.run_query import field_of, matches
 
-Family = Literal["score_parity", "latency_regression", "failure_rate"]
+Family = Literal["score_parity", "latency_regression", "failure_rate", "token_divergence"]
 SameColumn = Literal["suite", "backend", "model", "engine", "engine_version", "source_kind"]
 
 # The margin that the evidence itself gives.
@@ -31,12 +31,19 @@ _DEFAULT_METRIC: dict[Family, str] = {
     "score_parity": ANY_SCORER,
     "latency_regression": "latency_ms",
     "failure_rate": "failure_rate",
+    "token_divergence": "mean_kl",
 }
 _METRICS: dict[Family, tuple[str, ...]] = {
     "latency_regression": ("latency_ms", "time_to_first_token_ms"),
     "failure_rate": ("failure_rate",),
+    "token_divergence": ("mean_kl", "other_top_ratio", "shift_ratio"),
 }
-_UNITS: dict[Family, str] = {"score_parity": "score", "latency_regression": "ratio", "failure_rate": "ratio"}
+_UNITS: dict[Family, str] = {
+    "score_parity": "score",
+    "latency_regression": "ratio",
+    "failure_rate": "ratio",
+    "token_divergence": "ratio",
+}
 
 
 def _as_tuple(value: object) -> object:
@@ -106,8 +113,8 @@ class Gate(_Part):
     """One non-regression statement: how much worse is still acceptable, and how sure we want to be.
 
     `margin` is in score points for `score_parity`, a ratio (1.10 is ten per cent slower) for `latency_regression`, and
-    a difference of shares (0.02 is two outputs in a hundred) for `failure_rate`; `auto` is the noise between repeats,
-    or between runs of unchanged code.
+    a difference of shares (0.02 is two outputs in a hundred) for `failure_rate`; nats, or a share of positions or
+    samples, for `token_divergence`. `auto` is the noise between repeats, or between runs of unchanged code.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Also the name of the Dagster check.")
@@ -156,7 +163,17 @@ class Gate(_Part):
             raise ValueError("is_higher_better is for score_parity alone; the other families know their direction")
         if self.family != "latency_regression" and self.quantile != 0.5:  # noqa: PLR2004  # the default
             raise ValueError("quantile is for latency_regression alone")
+        if self.family == "token_divergence":
+            self._check_divergence()
         return self
+
+    def _check_divergence(self) -> None:
+        if self.margin == AUTO:
+            raise ValueError("token_divergence needs a margin in numbers: a run has no divergence from itself")
+        if self.confirm_on_rerun:
+            raise ValueError("confirm_on_rerun is not for token_divergence: what a backend makes of given tokens stays")
+        if self.metric != "mean_kl" and self.margin > 1:
+            raise ValueError(f"margin {self.margin} is a share and must be at most 1 (0.05: one position in twenty)")
 
     @property
     def fixed_margin(self) -> float | None:
@@ -171,7 +188,7 @@ class Gate(_Part):
     @property
     def unit(self) -> str:
         """Unit of effect, interval and margin."""
-        return _UNITS[self.family]
+        return "nats" if self.metric == "mean_kl" and self.family == "token_divergence" else _UNITS[self.family]
 
     def applies(self, pairing: str) -> bool:
         """Whether the comparison rule named `pairing` is judged by this gate."""
@@ -221,6 +238,11 @@ class Policy(_Part):
     def asks_history(self) -> bool:
         """Whether any gate may take its margin from runs of unchanged code."""
         return any(gate.margin == AUTO for gate in self.gates)
+
+    @property
+    def asks_tokens(self) -> bool:
+        """Whether any gate is about tokens, which are far heavier to read than outputs."""
+        return any(gate.family == "token_divergence" for gate in self.gates)
 
     def gates_of(self, pairing: str) -> tuple[Gate, ...]:
         """The gates that judge a comparison rule, in the order of the file."""

@@ -8,6 +8,12 @@ from pipelines.evidence.policy import AUTO, ComparisonRule, Gate, Policy, RunFil
 
 _NOISE = "the noise between the repeats of a run, or without repeats between earlier runs of unchanged code,"
 
+_DIVERGENCE = {
+    "mean_kl": "The mean divergence KL(baseline || candidate) over the baseline's own tokens{of}",
+    "other_top_ratio": "The share of the baseline's tokens{of} at which the candidate's backend prefers another",
+    "shift_ratio": "The share of samples{of} that part by a shifted distribution",
+}
+
 
 def explain_policy(policy: Policy) -> str:
     """Every comparison and gate of a policy in plain sentences."""
@@ -56,6 +62,9 @@ def _gate_sentences(gate: Gate) -> Iterator[str]:
     elif gate.family == "latency_regression":
         name = "median" if gate.quantile == 0.5 else f"p{100 * gate.quantile:g}"  # noqa: PLR2004  # the default
         yield f"The {name} {gate.metric}{of} must not be more than {margin} times the baseline's."
+    elif gate.family == "token_divergence":
+        unit = " nats" if gate.unit == "nats" else ""
+        yield f"{_DIVERGENCE[gate.metric].format(of=of)} must not be more than {margin}{unit}."
     else:
         yield f"The share of outputs{of} that fail or time out must not be more than {margin} above the baseline's."
     yield (

@@ -13,6 +13,7 @@ from pipelines.evidence.designations import Designation, read_designations
 from pipelines.evidence.pairing import RUN_COLUMNS, plan_comparisons
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.promotion import PROMOTED, promote
+from pipelines.evidence.scoring_matches import SCORED, SCORINGS, with_scorings
 from pipelines.evidence.slices import dates_slice
 from pipelines.evidence.unchanged_code import CodeHistory, Support
 
@@ -27,6 +28,8 @@ __all__ = [
     "POSITIONS",
     "PROMOTED",
     "RUNS",
+    "SCORED",
+    "SCORINGS",
     "TOKENS",
     "differing_rows",
     "read_all_designations",
@@ -47,7 +50,10 @@ _ASSESSED_COLUMNS = ("status", "fingerprint", "code_version", "expected_sample_c
 def read_plan(
     lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, version: int
 ) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
-    """The planned comparisons of these dates, and the rows of all runs of their suites by id."""
+    """The planned comparisons of these dates, and the rows of their runs by id.
+
+    Scorings of tokens are read as they stand: they are not of any version of the runs.
+    """
     candidates = lake.read(RUNS, columns=["suite"], where=dates_slice(run_dates), at=version)
     suites = candidates["suite"].unique().sort().to_list()
     columns = list(dict.fromkeys((*RUN_COLUMNS, *_ASSESSED_COLUMNS)))
@@ -55,7 +61,7 @@ def read_plan(
     plan = plan_comparisons(runs, policy, set(run_dates), read_all_designations(lake, policy))
     needed = pl.concat([plan["candidate_run_id"], plan["baseline_run_id"]]).unique()
     involved = runs.filter(pl.col("run_id").is_in(needed.implode()))
-    return plan, {row["run_id"]: row for row in involved.to_dicts()}
+    return with_scorings(lake, plan), {row["run_id"]: row for row in involved.to_dicts()}
 
 
 def read_supports(lake: Lake, policy: Policy, comparisons: pl.DataFrame, *, version: int) -> dict[str, Support]:

@@ -2,7 +2,8 @@
 
 The cursor of consumer `evidence:<versions of the rules>:<policy digest>[:<digest of designated baselines>]` on
 `silver.runs` says up to which version all evidence is known to stand. It moves only over what was looked at, so a
-killed night is found again; and a release that computes something new finds what older ones left.
+killed night is found again; and a release that computes something new finds what older ones left. A run whose tokens
+were scored counts as changed: another cursor of the same consumer follows `silver.token_scorings`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import polars as pl
 
 from lake.errors import UserError
 from lake.store import Lake
+from lake.tables import contract_of
 from pipelines.evidence.designations import designations_digest
 from pipelines.evidence.gates import GATE_VERSION
 from pipelines.evidence.pairing import EVIDENCE_VERSIONS, RUN_COLUMNS
@@ -26,6 +28,7 @@ from pipelines.evidence.reading import (
     GATES,
     PROMOTED,
     RUNS,
+    SCORINGS,
     differing_rows,
     read_all_designations,
     read_plan,
@@ -56,12 +59,13 @@ def stale_run_dates(
     version = lake.version(RUNS)
     cursor = lake.cursor(_consumer(lake, policy), RUNS)
     seen = max(since, cursor)
-    if seen >= version:
+    scorings = lake.version(SCORINGS)
+    if seen >= version and scorings <= lake.cursor(_consumer(lake, policy), SCORINGS):
         return []
     touched = [date for date in _touched_dates(lake, policy, since=seen, version=version) if date >= first_date]
     stale = _dates_out_of_step(lake, policy, touched, version=version)
     if not stale and seen == cursor:
-        _move_cursor(lake, policy, version)
+        _move_cursor(lake, policy, version, scorings=scorings)
     return stale
 
 
@@ -73,13 +77,14 @@ def settle(lake: Lake, policy: Policy, run_dates: Collection[dt.date]) -> None:
     """
     version = lake.version(RUNS)
     cursor = lake.cursor(_consumer(lake, policy), RUNS)
-    if cursor >= version:
+    scorings = lake.version(SCORINGS)
+    if cursor >= version and scorings <= lake.cursor(_consumer(lake, policy), SCORINGS):
         return
     touched = _touched_dates(lake, policy, since=cursor, version=version)
     if len(touched) > max(2 * len(run_dates), _FEW_DATES):
         return
     if not _dates_out_of_step(lake, policy, touched, version=version):
-        _move_cursor(lake, policy, version)
+        _move_cursor(lake, policy, version, scorings=scorings)
 
 
 def _touched_dates(lake: Lake, policy: Policy, *, since: int, version: int) -> list[dt.date]:
@@ -87,7 +92,8 @@ def _touched_dates(lake: Lake, policy: Policy, *, since: int, version: int) -> l
 
     A changed run may also be the re-run that an earlier one of the same code waits for: then that one's date too.
     """
-    changed = _changed_runs(lake, since=since, version=version)
+    scored = _scored_runs(lake, policy, version=version)
+    changed = pl.concat([_changed_runs(lake, since=since, version=version), scored])
     first = changed.group_by("suite").agg(pl.col("run_date").min().alias("first_date"))
     suites = first["suite"].sort().to_list()
     columns = RUN_COLUMNS if policy.asks_reruns else ["suite", "run_date"]
@@ -103,7 +109,23 @@ def _repeated_dates(runs: pl.DataFrame, changed: pl.DataFrame) -> set[dt.date]:
     return {run["run_date"] for row in changed.to_dicts() for run in history.repeated_by(row)}
 
 
+def _scored_runs(lake: Lake, policy: Policy, *, version: int) -> pl.DataFrame:
+    """Runs whose tokens were scored since anybody looked."""
+    since, newest = lake.cursor(_consumer(lake, policy), SCORINGS), lake.version(SCORINGS)
+    if since >= newest:
+        run_ids: list[str] = []
+    else:
+        try:
+            rows = lake.changes(SCORINGS, since, until=newest) if since > _NEVER else lake.read(SCORINGS)
+        except UserError:
+            rows = lake.read(SCORINGS)
+        run_ids = rows["run_id"].unique().sort().to_list()
+    return lake.read(RUNS, columns=RUN_COLUMNS, where={"run_id": run_ids}, at=version)
+
+
 def _changed_runs(lake: Lake, *, since: int, version: int) -> pl.DataFrame:
+    if since >= version:
+        return contract_of(RUNS).empty().select(RUN_COLUMNS)
     if since > _NEVER:
         try:
             return lake.changes(RUNS, since, until=version).select(RUN_COLUMNS)
@@ -135,9 +157,10 @@ def _dates_out_of_step(lake: Lake, policy: Policy, dates: Sequence[dt.date], *, 
     return sorted({date for rows in differences for date in rows["run_date"]})
 
 
-def _move_cursor(lake: Lake, policy: Policy, version: int) -> None:
-    """Move the cursor, and drop those of other policies: one that stands still would keep old versions for ever."""
-    lake.move_cursor(_consumer(lake, policy), {RUNS: version})
+def _move_cursor(lake: Lake, policy: Policy, version: int, *, scorings: int) -> None:
+    """Move the cursors, and drop those of other policies: one that stands still would keep old versions for ever."""
+    seen = {RUNS: version, SCORINGS: scorings}
+    lake.move_cursor(_consumer(lake, policy), {table: at for table, at in seen.items() if at > _NEVER})
     others = lake.read(CURSORS, columns=["consumer", "table"]).filter(
         pl.col("consumer").str.starts_with(_CONSUMER) & (pl.col("consumer") != _consumer(lake, policy))
     )

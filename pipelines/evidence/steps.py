@@ -1,8 +1,9 @@
 """Steps of the evidence room: read from the lake, call pure functions, write, say what was done.
 
 What belongs here: the order of reading and writing, and nothing else. Assets, the command line and benchmarks call
-`diff_outputs`, `count_contingencies`, `measure_token_divergence`, `compare_runs`, `judge_gates` and `promote_runs` in
-this order for some run dates. Which dates need it is `staleness.py`, how rows are put in place `rewriting.py`.
+`diff_outputs`, `count_contingencies`, `measure_token_divergence`, `measure_forced_divergence`, `compare_runs`,
+`judge_gates` and `promote_runs` in this order for some run dates. Which dates need it is `staleness.py`, how rows are
+put in place `rewriting.py`.
 
 Each step computes what has no standing result of the same input digest (or everything, in mode "all") and removes
 results whose comparison is planned no more. The row of `gold.run_comparisons` is written after all else that is told
@@ -24,6 +25,7 @@ from lake.tables import contract_of
 from pipelines.evidence.comparisons import COUNTED_COLUMNS, DIFFED_COLUMNS, diff_comparisons, sum_up
 from pipelines.evidence.contingency_steps import count_contingencies
 from pipelines.evidence.divergence_steps import measure_token_divergence
+from pipelines.evidence.forced_steps import measure_forced_divergence, read_token_evidence
 from pipelines.evidence.parted_pairs import count_divergences
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.reading import (
@@ -54,6 +56,7 @@ __all__ = [
     "diff_outputs",
     "judge_gates",
     "judge_what_is_new",
+    "measure_forced_divergence",
     "measure_token_divergence",
     "most_different_pairs",
     "night_summary",
@@ -160,6 +163,7 @@ def judge_gates(lake: Lake, policy: Policy, run_dates: Sequence[dt.date], *, mod
             versions=_listed(versions),
             supports=supports,
             read_outputs=lambda run_id: read_judged(run_id, run_dates_of[run_id]),
+            tokens=read_token_evidence(lake, comparisons_slice(chunk)) if policy.asks_tokens else None,
         )
         return rows, outputs.height
 
@@ -197,6 +201,7 @@ def judge_what_is_new(lake: Lake, policy: Policy) -> list[dt.date]:
         diff_outputs(lake, policy, dates)
         count_contingencies(lake, policy, dates)
         measure_token_divergence(lake, policy, dates)
+        measure_forced_divergence(lake, policy, dates)
         compare_runs(lake, policy, dates)
         judge_gates(lake, policy, dates)
         promote_runs(lake, policy, dates)

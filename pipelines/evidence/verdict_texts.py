@@ -38,11 +38,16 @@ def headline(verdicts: pl.DataFrame) -> str:
     return f"{verdicts.height} gates: {told}; {meaning}."
 
 
-def as_markdown(verdicts: pl.DataFrame, *, comparison: Mapping[str, Any] | None = None) -> str:
-    """A section for a pull request: headline, table, reasons of what did not pass in a fold."""
+def as_markdown(
+    verdicts: pl.DataFrame, *, comparison: Mapping[str, Any] | None = None, tokens: Sequence[str] = ()
+) -> str:
+    """A section for a pull request: headline, table, reasons of what did not pass in a fold.
+
+    `tokens` are sentences about where tokens part (`pair_token_texts.py`).
+    """
     parts = ["### Benchlake gates", "", headline(verdicts), ""]
     if comparison is not None:
-        parts += [*_comparison_lines(comparison), ""]
+        parts += [*_comparison_lines(comparison), *(f"- {escape_markdown(line)}" for line in tokens), ""]
     if verdicts.height:
         parts += ["| | gate | candidate | baseline | effect | interval | margin | n |", f"|{'---|' * 8}"]
         parts += [_table_row(row) for row in verdicts.iter_rows(named=True)]

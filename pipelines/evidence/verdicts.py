@@ -78,20 +78,24 @@ def judge_comparisons(
     versions: Sequence[Mapping[str, object]],
     supports: Supports = NO_SUPPORTS,
     read_outputs: ReadOutputs | None = None,
+    tokens: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """One row per comparison and gate that applies to it; `versions` are the table versions that were read.
 
     `supports` are the runs, by comparison id, that a verdict may rest on besides (re-runs, runs of unchanged code);
-    `read_outputs` gives `JUDGED_COLUMNS` of one of them, and is called for what a verdict really needs alone.
+    `read_outputs` gives `JUDGED_COLUMNS` of one of them, and is called for what a verdict really needs alone. `tokens`
+    has comparison_id, sample_id, repeat_index and the columns of `token_gates.TOKEN_COLUMNS`, as far as they are known.
     """
     at_hand = {*comparisons["candidate_run_id"], *comparisons["baseline_run_id"]}
     pairs = _Pairs(at_hand, outputs, read_outputs)
+    token_rows = {str(key[0]): rows for key, rows in tokens.group_by("comparison_id")} if tokens is not None else {}
     policy_digest = policy.digest
     rows: list[dict[str, object]] = []
     for comparison in comparisons.to_dicts():
         support = supports.get(comparison["comparison_id"], NO_SUPPORT)
         gates = policy.gates_of(comparison["pairing"])
-        judged = _judge(gates, comparison, runs, pairs, support)
+        own_tokens = token_rows.get(comparison["comparison_id"])
+        judged = _judge(gates, comparison, runs, pairs, support, own_tokens)
         identity = {name: comparison[name] for name in _IDENTITY}
         rows.extend(
             {
@@ -112,6 +116,7 @@ def _judge(
     runs: Mapping[str, Mapping[str, Any]],
     pairs: _Pairs,
     support: Support,
+    tokens: pl.DataFrame | None,
 ) -> list[Judgement]:
     """All gates on one comparison, and failures that must be confirmed on its re-runs."""
     candidate, baseline = comparison["candidate_run_id"], comparison["baseline_run_id"]
@@ -121,7 +126,10 @@ def _judge(
     history = History(support.chains, outputs_of=pairs.beside, seen=pairs.noises)
 
     def judge_run(run_id: str) -> list[Judgement]:
-        return judge_together(gates, pairs.beside(run_id, baseline), why_not, history=history)
+        beside = pairs.beside(run_id, baseline)
+        if tokens is not None and run_id == candidate:
+            beside = beside.join(tokens.drop("comparison_id"), on=["sample_id", "repeat_index"], how="left")
+        return judge_together(gates, beside, why_not, history=history)
 
     return confirm_failures(
         gates,

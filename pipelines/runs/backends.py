@@ -6,12 +6,16 @@ Here are the types alone, so that pipelines can be written and tested against an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeGuard, get_args
 
 from lake.errors import BenchlakeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CompletionStatus = Literal["ok", "error", "timeout"]
 PhaseName = Literal["queue", "tokenise", "prefill", "decode", "detokenise"]
@@ -29,6 +33,10 @@ class BackendStartError(BenchlakeError):
         super().__init__(message)
         self.engine = engine
         self.model = model
+
+
+class TokenScoringError(BenchlakeError):
+    """A backend could not score the tokens of one output; others may go well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +129,34 @@ class Completion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenToken:
+    """A token of an output that is to be scored; `bytes` as in `OutputToken`."""
+
+    token_id: int | None
+    token: str
+    bytes: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredPositions:
+    """What a backend makes of given tokens, one row a token, in natural logarithms.
+
+    `logprobs` is of the token itself, NaN where the engine does not tell. Its likeliest tokens at each place are in
+    `alternative_ids` and `alternative_logprobs`, both of shape (tokens, alternatives); minus infinity stands for none.
+    With `is_vocabulary` they are all the tokens there are. `alternative_tokens` are their texts, where the engine gives
+    them. `top_tokens` is the text of the likeliest one, or None.
+    """
+
+    token_ids: NDArray[np.int64]
+    logprobs: NDArray[np.float64]
+    alternative_ids: NDArray[np.int64]
+    alternative_logprobs: NDArray[np.float64]
+    is_vocabulary: bool
+    top_tokens: tuple[str | None, ...]
+    alternative_tokens: tuple[tuple[str, ...], ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackendIdentity:
     """Everything about a backend that decides whether its outputs may be compared with another's.
 
@@ -170,3 +206,20 @@ class Backend(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class TokenScoringBackend(Backend, Protocol):
+    """A backend that can also be given an output's tokens, and says how likely it finds each (teacher-forced)."""
+
+    def score_tokens(self, prompt: str, tokens: Sequence[GivenToken], *, top_k: int | None) -> ScoredPositions:
+        """Score tokens as if they had come out for `prompt`, at most `top_k` alternatives each; None: all there are.
+
+        A backend may list more or fewer than it is asked for. Raises `TokenScoringError` when these tokens cannot be
+        scored, `UserError` when this backend cannot score any.
+        """
+        ...
+
+
+def can_score_tokens(backend: Backend) -> TypeGuard[TokenScoringBackend]:
+    """Whether a backend has teacher-forced mode."""
+    return hasattr(backend, "score_tokens")

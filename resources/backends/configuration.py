@@ -72,6 +72,12 @@ class OpenAIConfig(_EngineConfig):
         default=None, description="Whether the server reports log-probabilities before or after sampling steps."
     )
 
+    max_top_logprobs: int = Field(
+        default=20,
+        ge=1,
+        description="Most alternatives that the server gives when it scores tokens (vLLM: max_logprobs).",
+    )
+
     @field_validator("base_url")
     @classmethod
     def _is_http(cls, url: str) -> str:

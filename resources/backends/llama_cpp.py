@@ -21,15 +21,19 @@ from pipelines.runs.backends import (
     BackendStartError,
     Completion,
     CompletionPhase,
+    GivenToken,
     OutputToken,
     SamplingParameters,
+    ScoredPositions,
     TokenAlternative,
     phases_in_turn,
 )
 from resources.backends.gguf_models import GgufModel, find_model, need_packages
+from resources.backends.llama_cpp_scoring import score_by_generating
 from resources.backends.machine import embedded_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from resources.backends.configuration import LlamaCppConfig
@@ -46,7 +50,7 @@ class LlamaCppBackend:
         self._model = find_model(config.gguf)
         self._concurrency = config.concurrency
         self._key = secrets.token_hex(16)
-        self._server: Any = _start_server(self._model, config, key=self._key)
+        self._server: Any = start_server(self._model, config, key=self._key)
         self._client = httpx.Client(
             base_url=self._server.listening_address,
             headers={"Authorization": f"Bearer {self._key}"},
@@ -88,6 +92,20 @@ class LlamaCppBackend:
         detokenise_ms = (time.perf_counter() - answered) * 1000
         return replace(completion, phases=_phases(answer["timings"], latency_ms, detokenise_ms))
 
+    def score_tokens(self, prompt: str, tokens: Sequence[GivenToken], *, top_k: int | None) -> ScoredPositions:
+        """Score given tokens by having the engine generate exactly these, which costs as much as generating them.
+
+        The whole vocabulary is some five times slower than a few thousand alternatives, since it comes as JSON.
+        """
+        size = len(self._model.vocabulary)
+        return score_by_generating(
+            lambda request: self._client.post("/completion", json=request),
+            self._model.render_prompt(prompt),
+            tokens,
+            top_k=size if top_k is None else min(top_k, size),
+            vocabulary_size=size,
+        )
+
     def tokenize(self, prompt: str) -> list[int]:
         """Ids of the prompt's tokens as the model is given them, chat template included."""
         content = {"content": self._model.render_prompt(prompt), "add_special": True, "parse_special": True}
@@ -116,7 +134,8 @@ class LlamaCppBackend:
             )
 
 
-def _start_server(model: GgufModel, config: LlamaCppConfig, *, key: str) -> Any:  # noqa: ANN401 - the binding has no types
+def start_server(model: GgufModel, config: LlamaCppConfig, *, key: str) -> Any:  # noqa: ANN401 - the binding has no types
+    """llama.cpp's server on a free port of loopback, behind `key`; raises `BackendStartError` if it does not start."""
     # Waiting threads that spin take the cores from each other: 4 times slower on a busy machine. It is read when the
     # OpenMP library is loaded, hence before the import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

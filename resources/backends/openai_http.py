@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import tenacity
@@ -22,15 +22,20 @@ from pipelines.runs.backends import (
     BackendStartError,
     Completion,
     CompletionPhase,
+    GivenToken,
     SamplingParameters,
+    ScoredPositions,
+    TokenScoringError,
     phases_in_turn,
 )
 from pipelines.runs.redaction import redact_text
 from resources.backends.addresses import redact_url
 from resources.backends.chat_answers import ChatAnswer, TimeUpError
 from resources.backends.chat_chunks import DONE, AnswerError, parse_chunk, split_events
+from resources.backends.server_scoring import find_engine, score_with_llama_cpp, score_with_vllm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from resources.backends.configuration import OpenAIConfig
@@ -72,6 +77,7 @@ class OpenAIBackend:
             logprobs_mode=config.logprobs_mode,
             environment={"base_url": redact_url(config.base_url)},
         )
+        self._scoring_engine: str | None = None
         self._check_reachable()
 
     @property
@@ -92,6 +98,27 @@ class OpenAIBackend:
             return replace(completion, phases=_phases(completion, (time.perf_counter() - started) * 1000))
         except _TransientError as error:
             return Completion.failed(self._clean(str(error)), latency_ms=(time.perf_counter() - started) * 1000)
+
+    def score_tokens(self, prompt: str, tokens: Sequence[GivenToken], *, top_k: int | None) -> ScoredPositions:
+        """Score given tokens, where the software behind the address can (vLLM, llama.cpp)."""
+        if self._scoring_engine is None:
+            self._scoring_engine = find_engine(self, self._config.server_engine)
+        most = self._config.max_top_logprobs
+        width = most if top_k is None else min(top_k, most)
+        try:
+            if self._scoring_engine == "vllm":
+                return score_with_vllm(self, self._config.model, prompt, tokens, top_k=width)
+            return score_with_llama_cpp(self, self._complete_natively, prompt, tokens, top_k=width)
+        except (KeyError, TypeError, IndexError) as error:
+            raise TokenScoringError(f"The server's answer has no {error}.") from error
+
+    def post(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        """The JSON object that answers a request to a path of the server's root; raises `TokenScoringError`."""
+        return self._exchange("POST", path, body)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """The JSON object at a path of the server's root; raises `TokenScoringError`."""
+        return self._exchange("GET", path, None)
 
     def close(self) -> None:
         """Close the connections."""
@@ -183,6 +210,32 @@ class OpenAIBackend:
         if sampling.stop:
             request["stop"] = list(sampling.stop)
         return request
+
+    def _exchange(self, method: str, path: str, body: Mapping[str, object] | None) -> dict[str, Any]:
+        try:
+            response = self._retrying()(self._ask_natively, method, path, body)
+            answer = response.json()
+        except (_TransientError, httpx.HTTPError, ValueError) as error:
+            raise TokenScoringError(self._clean(f"{method} {path}: {type(error).__name__}: {error}")) from error
+        if response.status_code != httpx.codes.OK or not isinstance(answer, dict):
+            raise TokenScoringError(self._clean(f"{method} {path}: {response.status_code}: {response.text}"))
+        return answer
+
+    def _complete_natively(self, body: dict[str, object]) -> httpx.Response:
+        try:
+            return self._retrying()(self._ask_natively, "POST", "/completion", body)
+        except _TransientError as error:
+            raise TokenScoringError(self._clean(str(error))) from error
+
+    def _ask_natively(self, method: str, path: str, body: Mapping[str, object] | None) -> httpx.Response:
+        """A request beside OpenAI's interface, whose addresses end in /v1."""
+        root = self._url.path.rstrip("/").removesuffix("/v1")
+        try:
+            response = self._client.request(method, self._url.copy_with(path=root + path), json=body)
+        except httpx.TransportError as error:
+            raise _TransientError(f"{type(error).__name__}: {error}") from error
+        _refuse_transient(response)
+        return response
 
     def _endpoint(self, path: str) -> httpx.URL:
         # Not by appending text: an address may end in a query (?api-version=...).

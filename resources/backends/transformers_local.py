@@ -20,16 +20,21 @@ from pipelines.runs.backends import (
     BackendStartError,
     Completion,
     CompletionPhase,
+    GivenToken,
     OutputToken,
     SamplingParameters,
+    ScoredPositions,
     TokenAlternative,
+    TokenScoringError,
     phases_in_turn,
 )
 from resources.backends.converted_models import convert_model, quiet_loading
 from resources.backends.gguf_models import GgufModel, find_model, need_packages
 from resources.backends.machine import embedded_identity
+from resources.backends.token_scoring import given_ids, whole_vocabulary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -81,6 +86,28 @@ class TransformersBackend:
             except (RuntimeError, ValueError) as error:
                 latency_ms = (time.perf_counter() - started) * 1000
                 return Completion.failed(f"Transformers: {type(error).__name__}: {error}", latency_ms=latency_ms)
+
+    def score_tokens(
+        self,
+        prompt: str,
+        tokens: Sequence[GivenToken],
+        *,
+        top_k: int | None,  # noqa: ARG002 - all of it costs nothing more
+    ) -> ScoredPositions:
+        """Score given tokens in one pass over prompt and output; always lists the whole vocabulary."""
+        ids = given_ids(tokens)
+        prompt_ids = self.tokenize(prompt)
+        if len(prompt_ids) + len(ids) > self._config.context_tokens:
+            raise TokenScoringError(
+                f"Prompt and output have {len(prompt_ids) + len(ids)} tokens, the context "
+                f"{self._config.context_tokens}; raise context_tokens of the backend."
+            )
+        with self._one_at_a_time:
+            try:
+                logprobs = _forced_logprobs(self._model, prompt_ids, ids)
+            except (RuntimeError, ValueError, IndexError) as error:
+                raise TokenScoringError(f"Transformers: {type(error).__name__}: {error}") from error
+        return whole_vocabulary(ids, logprobs, self._gguf)
 
     def tokenize(self, prompt: str) -> list[int]:
         """Ids of the prompt's tokens as the model is given them, chat template included."""
@@ -208,6 +235,16 @@ def _identity(name: str, model: GgufModel, config: TransformersConfig) -> Backen
         packages=("transformers", "torch", "tokenizers"),
         weights="float32, dequantised",
     )
+
+
+def _forced_logprobs(model: Any, prompt_ids: list[int], ids: list[int]) -> Any:  # noqa: ANN401 - no types
+    """Log-probabilities of the vocabulary at each of `ids`, shape (ids, vocabulary), as 64-bit floats."""
+    import torch
+
+    with torch.inference_mode():
+        given = torch.tensor([[*prompt_ids, *ids[:-1]]])
+        logits = model(input_ids=given, use_cache=False, logits_to_keep=len(ids)).logits[0]
+        return logits.double().log_softmax(-1).numpy()
 
 
 def _end_ids(model: Any) -> frozenset[int]:  # noqa: ANN401 - a Transformers model
