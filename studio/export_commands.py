@@ -86,6 +86,7 @@ def _exchange(
 ) -> None:
     import json
     from dataclasses import asdict
+
     from lake.errors import UserError
     from pipelines.experiments.every_eval_ever import export_runs
 
@@ -95,7 +96,7 @@ def _exchange(
         raise UserError(f"{folder} is not empty. Name a new folder, so that no older file is taken for part of it.")
     chosen = words or ["status=*"]
     result = export_runs(
-        installation.lake, folder, chosen, organization=organization, library_version=_own_version(), now=now
+        installation.lake, folder, chosen, organization=organization, library_version=own_version(), now=now
     )
     if as_json:
         sys.stdout.write(json.dumps(asdict(result)) + "\n")
@@ -104,7 +105,8 @@ def _exchange(
     sys.stdout.write(f"{result.run_count} runs, {result.sample_row_count} scored samples in {folder}.{left}\n")
 
 
-def _own_version() -> str:
+def own_version() -> str:
+    """The version of Benchlake that is installed; unknown in a source tree that is not."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
