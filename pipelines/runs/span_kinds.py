@@ -62,6 +62,4 @@ def step_expr() -> pl.Expr:
 
 def correlation_expr() -> pl.Expr:
     """What a kernel or copy shares with the call that launched it; null where the source gives nothing."""
-    can_have = (pl.col("span_kind") == "runtime") | (pl.col("device") == "gpu")
-    found = pl.col("attributes").str.extract(r'"correlation":\s*(-?\d{1,18})\b')
-    return pl.when(can_have).then(found.cast(pl.Int64, strict=False))
+    return pl.col("attributes").str.extract(r'"correlation":\s*(-?\d{1,18})\b').cast(pl.Int64, strict=False)

@@ -26,7 +26,8 @@ from pipelines.runs.span_places import NONE, OUTERMOST, SpanTimes, nearest_marke
 HELD_ROWS = 200_000
 # Rows that leave together.
 CHUNK_ROWS = 200_000
-PLACE_COLUMNS = ("lane", "device", "span_kind", "step", "phase", "depth", "parent_span_index", "self_ns")
+# No number that a profiler gives.
+_UNCORRELATED = -(2**63)
 _DTYPES = contract_of("silver.spans").dtypes
 
 
@@ -88,7 +89,7 @@ class SpanSpool:
         """Take rows in; what they are is decided now, where they stand when all are known."""
         if spans.is_empty():
             return
-        kinds = spans.with_columns(device=device_expr(), span_kind=kind_expr()).with_columns(step=step_expr())
+        kinds = _with_kinds(spans)
         self._slim.append(_slim(kinds))
         self._held.append(kinds)
         self._held_rows += spans.height
@@ -125,6 +126,27 @@ class SpanSpool:
             yield held
 
 
+def _with_kinds(spans: pl.DataFrame) -> pl.DataFrame:
+    """Device, kind, step and lane, decided once for each name and each thread rather than for each span."""
+    names = spans.select("category", "name").unique()
+    told = names.with_columns(device=device_expr(), span_kind=kind_expr()).with_columns(step=step_expr())
+    process, thread = pl.col("process").fill_null("-"), pl.col("thread").fill_null("-")
+    lanes = spans.select("process", "thread").unique().with_columns(lane=pl.format("{}/{}", process, thread))
+    bare = spans.drop("device", "span_kind", "step", "lane")
+    return bare.join(told, on=["category", "name"], how="left", nulls_equal=True, maintain_order="left").join(
+        lanes, on=["process", "thread"], how="left", nulls_equal=True, maintain_order="left"
+    )
+
+
+def _correlations(spans: pl.DataFrame) -> pl.Series:
+    """What kernels and the calls that launched them share; looked for only where it can be."""
+    numbers = np.full(spans.height, _UNCORRELATED, dtype=np.int64)
+    can_have = (spans["span_kind"] == "runtime") | (spans["device"] == "gpu")
+    found = spans.select("attributes").filter(can_have).select(correlation_expr().fill_null(_UNCORRELATED))
+    numbers[can_have.to_numpy()] = found.to_series().to_numpy()
+    return pl.Series("correlation", numbers).replace(_UNCORRELATED, None)
+
+
 def _slim(spans: pl.DataFrame) -> pl.DataFrame:
     """The few numbers of each span that its place depends on."""
     is_phase = pl.col("span_kind") == "phase"
@@ -133,14 +155,14 @@ def _slim(spans: pl.DataFrame) -> pl.DataFrame:
     trace = pl.col("trace_id").fill_null("")
     return spans.select(
         pl.col("run_id").hash().alias("run"),
-        pl.struct("process", "thread").hash().alias("lane"),
+        pl.col("lane").hash(),
         "start_ns",
         "duration_ns",
         "span_index",
         pl.col("device").to_physical().cast(pl.UInt8),
         pl.col("span_kind").to_physical().cast(pl.UInt8),
         "step",
-        correlation=correlation_expr(),
+        correlation=_correlations(spans),
         phase=pl.when(is_phase).then("name").cast(pl.Categorical),
         id=pl.when(pl.col("span_id").is_not_null()).then(pl.struct(trace, "span_id").hash())
         if has_ids
@@ -238,13 +260,11 @@ def _gathered(values: pl.Series, places: np.ndarray[tuple[int], np.dtype[np.int6
 
 
 def _complete(rows: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
-    process, thread = pl.col("process").fill_null("-"), pl.col("thread").fill_null("-")
-    lane = pl.format("{}/{}", process, thread)
     placed = rows.with_columns(
         places["row"].alias("lane_row"),
         *(places[name] for name in ("step", "phase", "depth", "parent_span_index", "self_ns")),
     )
-    placed = placed.with_columns(
-        lane=pl.when(pl.col("lane_row") == 0).then(lane).otherwise(pl.format("{} #{}", lane, pl.col("lane_row") + 1))
-    )
+    if places["row"].max():
+        numbered = pl.format("{} #{}", "lane", pl.col("lane_row") + 1)
+        placed = placed.with_columns(lane=pl.when(pl.col("lane_row") == 0).then("lane").otherwise(numbered))
     return placed.select(pl.col(name).cast(dtype) for name, dtype in _DTYPES.items())

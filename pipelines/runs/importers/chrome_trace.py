@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pipelines.runs.sources import FileHead, Limits
 
 _EVENTS = "traceEvents"
+# Blocks' spans that are handed in together.
+WAITING_FRAMES = 16
 _SPAN_DTYPES = pl.Schema(CONTRACTS["silver.spans"].dtypes)
 
 
@@ -64,6 +66,7 @@ class ChromeTraceImporter(FileImporter):
             parts = split_blocks(pieces, opened=_EVENTS, part_bytes=limits.line_bytes, clean=_redact_block)
             while reading.take_next(parts):
                 if reading.builder.is_full:
+                    reading.land_waiting()
                     yield reading.builder.flush()
         except SourceError as error:
             reading.run.is_truncated = error.rule == "truncated"
@@ -80,6 +83,7 @@ class _Reading:
     builder: BatchBuilder
     pairs: PairedSpans = field(default_factory=PairedSpans)
     next_index: int = 0
+    _waiting: list[pl.DataFrame] = field(default_factory=list)
 
     def take_next(self, parts: Iterator[Part | Block]) -> bool:
         """The next part of the trace; False when there is none."""
@@ -99,14 +103,25 @@ class _Reading:
         self.builder.keep(block.raw, record_index=block.first_index, run_id=self.run.run_id)
         events = read_block(block)
         self.run.add(events)
-        paired = span_frame([span for event in events.others if (span := self.pairs.take(event))])
-        self.run.add_spans(paired)
-        self._land(pl.concat([events.spans, paired]))
+        paired = [span for event in events.others if (span := self.pairs.take(event))]
+        self._waiting.extend((events.spans, span_frame(paired)) if paired else (events.spans,))
+        if len(self._waiting) >= WAITING_FRAMES:
+            self.land_waiting()
         self._note(events.faults)
         self.next_index = block.end_index
 
+    def land_waiting(self) -> None:
+        """Hand in the spans of the last blocks, many at a time: a frame costs as much as a thousand spans."""
+        filled = [frame for frame in self._waiting if frame.height]
+        self._waiting.clear()
+        if filled:
+            spans = pl.concat(filled)
+            self.run.add_spans(spans)
+            self._land(spans)
+
     def add_member(self, part: Part) -> None:
         """A member of the trace beside its events."""
+        self.land_waiting()
         if part.raw is None:
             self.builder.reject("member_bytes", f"Member {part.key} of the trace is too long and was left out.")
             return
@@ -125,6 +140,7 @@ class _Reading:
 
     def finish(self) -> None:
         """Hand in the run, its totals and what never ended."""
+        self.land_waiting()
         self._note(list(self.pairs.close()))
         self.builder.runs.append(self.run.row())
         self.builder.metrics.extend(self.run.metrics())

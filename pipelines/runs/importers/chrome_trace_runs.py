@@ -70,12 +70,11 @@ class TraceRun:
         return base if isinstance(base, int) and base in _WALL_CLOCK_NS else None
 
     def add(self, events: BlockEvents) -> None:
-        """Count a block's events."""
+        """Count a block's events; its spans are added many blocks at a time."""
         self._phases.update(events.phases)
         for event in events.others:
             if event.phase == "M":
                 self._name(event)
-        self.add_spans(events.spans)
 
     def add_spans(self, spans: pl.DataFrame) -> None:
         """Add spans to the totals; the first ones date the run."""
