@@ -118,7 +118,7 @@ def _dataset(lake: Lake, table: str, at: At | None, *, texts: Texts) -> pads.Dat
 
 
 def _as_views(schema: pa.Schema) -> pa.Schema:
-    """The schema with texts and bytes as Arrow views, which is how delta-rs writes them.
+    """The schema with texts and bytes as Arrow views, which is how delta-rs writes what it merges.
 
     With plain texts DuckDB hands filters down to Arrow, which prunes files and row groups; but Arrow compares the
     literal in the file's type with the column in the dataset's, and has no comparison of a view with what is none.

@@ -11,6 +11,7 @@ import pytest
 
 from lake.errors import QueryError, UserError
 from lake.tables import CONTRACTS, contract_of
+from lake.views import VIEWS
 from tests.lake.rows import DAY, METRICS, OUTPUTS, metric_keys, metrics, outputs
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def test_texts_can_be_filtered_by(lake: Lake, address: str) -> None:
 
 
 def test_files_of_other_writers_can_be_filtered_too(lake: Lake) -> None:
-    """Theirs hold plain texts where ours hold views."""
+    """They may hold large or plain texts, and merges leave views."""
     import pyarrow as pa
     from deltalake import write_deltalake
 
@@ -208,3 +209,38 @@ def test_files_of_other_writers_can_be_filtered_too(lake: Lake) -> None:
     write_deltalake(lake.table_uri(METRICS), plain.cast(pa.schema(fields)), mode="append", schema_mode="merge")
     for run_id, value in (("a", 1.0), ("c", 3.0)):
         assert lake.sql(f"select value from {METRICS} where run_id = '{run_id}'")["value"].to_list() == [value]
+
+
+def test_what_is_appended_or_replaced_holds_plain_texts(lake: Lake) -> None:
+    """A filter on a text is then handed down to Arrow, which leaves out files and row groups by it."""
+    from urllib.parse import unquote
+
+    import pyarrow.parquet as pq
+
+    lake.append(METRICS, metrics({"a": 1.0}), token="first")
+    lake.upsert(METRICS, metrics({"b": 2.0}))
+    lake.replace(METRICS, metrics({"a": 3.0}), where={"run_id": "a"})
+    handle = lake.handle(METRICS)
+    assert handle is not None
+    kinds = {str(pq.read_schema(unquote(uri)).field("run_id").type) for uri in handle.file_uris()}
+    assert not any("view" in kind for kind in kinds)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_is_asked_like_a_table_also_before_its_table_is_written(lake: Lake, name: str) -> None:
+    assert lake.sql(f"select count(*) as n from {name} v")["n"].to_list() == [0]
+    assert set(VIEWS[name].tables) <= set(CONTRACTS)
+
+
+def test_the_current_databits_are_the_newest_versions_that_are_not_retracted(lake: Lake) -> None:
+    rows = contract_of("silver.databits").sample(4).with_columns(
+        databit_id=pl.Series(["a", "a", "b", "b"]),
+        version=pl.Series([1, 2, 1, 2]),
+        is_deleted=pl.Series([True, False, False, True]),
+    )  # fmt: skip
+    lake.upsert("silver.databits", rows)
+    found = lake.sql(
+        'select d.databit_id, d.version from "silver"."databits_current" d '
+        "join silver.databits using (databit_id, version)"
+    )
+    assert found.rows() == [("a", 2)]
