@@ -18,6 +18,7 @@ import pyarrow as pa
 from lake.contracts import LAYERS
 from lake.errors import QueryError, UserError
 from lake.tables import CONTRACTS, contract_of
+from lake.views import VIEWS
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
@@ -58,7 +59,9 @@ def run_query(lake: Lake, query: str, *, at: At | None = None) -> pl.DataFrame:
                 f"The state at {at} cannot be read any more: maintenance has removed its files. Ask for a later one, "
                 "or pin versions that must stay readable."
             ) from error
-        raise QueryError(f"{str(error).strip()}\nTables: {', '.join(CONTRACTS)}. See docs/tables/.") from error
+        raise QueryError(
+            f"{str(error).strip()}\nTables: {', '.join((*CONTRACTS, *VIEWS))}. See docs/tables/."
+        ) from error
 
 
 def _run(lake: Lake, query: str, at: At | None, *, texts: Texts) -> pl.DataFrame:
@@ -67,6 +70,8 @@ def _run(lake: Lake, query: str, at: At | None, *, texts: Texts) -> pl.DataFrame
         _refuse_unless_reading(connection, query)
         for table in _named_tables(query):
             _register(connection, lake, table, at, texts=texts)
+        for view in _named_views(query):
+            connection.execute(f"CREATE VIEW {view} AS {VIEWS[view].query}")
         # Instants are shown in UTC wherever the query runs.
         connection.execute("SET TimeZone = 'UTC'")
         # From here on the query can reach neither files, nor network, nor Python variables, nor change that.
@@ -90,8 +95,16 @@ def _refuse_unless_reading(connection: duckdb.DuckDBPyConnection, query: str) ->
 
 
 def _named_tables(query: str) -> list[str]:
-    names = dict.fromkeys(f"{layer}.{name}".lower() for layer, name in _TABLE_NAME.findall(query))
-    return [name for name in names if name in CONTRACTS]
+    beneath = (table for view in _named_views(query) for table in VIEWS[view].tables)
+    return [name for name in dict.fromkeys((*_names(query), *beneath)) if name in CONTRACTS]
+
+
+def _named_views(query: str) -> list[str]:
+    return [name for name in _names(query) if name in VIEWS]
+
+
+def _names(query: str) -> list[str]:
+    return list(dict.fromkeys(f"{layer}.{name}".lower() for layer, name in _TABLE_NAME.findall(query)))
 
 
 def _register(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, at: At | None, *, texts: Texts) -> None:
