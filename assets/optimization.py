@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -146,7 +147,7 @@ def _plan_of(config: OptimizeTemplate) -> OptimizationPlan:
     )
 
 
-def _shown(installation: Installation, end: OptimizationEnd) -> dict[str, dict[str, object]]:
+def _shown(installation: Installation, end: OptimizationEnd) -> dict[str, dict[str, Any]]:
     lake, run = installation.lake, dict(end.result.row)
     trials = read_trials(lake, end.result.run_id)
     numbers = {
@@ -154,7 +155,7 @@ def _shown(installation: Installation, end: OptimizationEnd) -> dict[str, dict[s
         for name in ("start_test_score", "best_test_score", "test_effect", "call_count")
         if run[name] is not None
     }
-    facts: dict[str, dict[str, object]] = {
+    facts: dict[str, dict[str, Any]] = {
         "gold.dspy_runs": {
             "outcome": dg.MetadataValue.md(escape_markdown(tell_outcome(run))),
             "runs": dg.MetadataValue.md(run_table(list_runs(lake))),

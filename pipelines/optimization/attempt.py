@@ -15,7 +15,7 @@ from pipelines.optimization.dspy_adapter.optimizers import Search, optimize
 from pipelines.optimization.dspy_adapter.programs import build_program, load_program, read_facts
 from pipelines.optimization.dspy_adapter.watching import Watch, WatchFailed, make_callback
 from pipelines.optimization.items import balanced_order
-from pipelines.optimization.recording import RUNS, STOP_REQUESTS, Recorder, Trial, spent_columns, spent_of
+from pipelines.optimization.recording import RUNS, STOP_REQUESTS, Recorder, Trial, TrialKind, spent_columns, spent_of
 from pipelines.optimization.requests import Models, OptimizationRequest, Watching
 from pipelines.optimization.run_rows import explain_end, outcome_columns, request_columns
 from pipelines.optimization.spending import Engine, Meter, MeteredEngine, RunStopped, Spent
@@ -127,7 +127,8 @@ class Attempt:
             return state, reason
         try:
             with self._asking():
-                for kind, trial in (("start", start), ("best", best)):
+                tests: tuple[tuple[TrialKind, Trial], ...] = (("start", start), ("best", best))
+                for kind, trial in tests:
                     self._recorder.kind = kind
                     evaluate(self._load(trial), self._request.splits.test, self._metric, threads=self._threads)
         except RunStopped as stop:

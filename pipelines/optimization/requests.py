@@ -34,7 +34,7 @@ class OptimizationRequest:
         """The template that candidates are built from; one that shows near demos where that is what is tried."""
         if self.optimizer != "knn_few_shot":
             return self.version.template
-        return self.version.template.model_copy(update={"neighbour_count": self.settings.neighbour_count})
+        return self.version.template.revised(neighbour_count=self.settings.neighbour_count)
 
 
 @dataclass(frozen=True, kw_only=True)

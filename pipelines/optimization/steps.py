@@ -64,15 +64,16 @@ def request_stop(lake: Lake, reference: str, *, now: dt.datetime, author: str, r
     if row["state"] != "running":
         raise UserError(f"The optimisation run {row['optimization_run_id'][:8]} is not running: it is {row['state']}.")
     run_id = str(row["optimization_run_id"])
+    request_id = derived_id("dspy_stop_request", run_id, now.isoformat())
     request = {
-        "request_id": derived_id("dspy_stop_request", run_id, now.isoformat()),
+        "request_id": request_id,
         "optimization_run_id": run_id,
         "requested_at": now,
         "requested_by": author,
         "reason": reason,
     }
     rows = pl.DataFrame([request], schema=contract_of(STOP_REQUESTS).dtypes)
-    lake.append(STOP_REQUESTS, rows, token=request["request_id"])
+    lake.append(STOP_REQUESTS, rows, token=request_id)
     return run_id
 
 

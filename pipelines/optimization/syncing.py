@@ -70,7 +70,9 @@ def sync_optimization_results(
     usages, unknown = _write_usages(lake, run, trials)
     update_effects(lake, now=now)
     facts = read_best(lake, run, start)
-    version, evaluations, queued = None, (), 0
+    version: SavedTemplate | None = None
+    evaluations: tuple[str, ...] = ()
+    queued = 0
     if facts is not None:
         queued = enqueue_items(lake, _curation_drafts(lake, run, start, facts), now=now)
         if run["conclusion"] in {"improved", "no_difference_shown"}:

@@ -188,7 +188,7 @@ def pin_examples(
     if len(version.template.program_steps) > 1:
         raise UserError("Examples can be pinned to templates of one step; the demos of a chain are by step.")
     rows = lake.read(EXAMPLES, where={"example_id": list(example_ids)}).rows_by_key(
-        "example_id", named=True, unique=True
+        "example_id", named=True, unique=True, include_key=True
     )
     missing = [example_id for example_id in example_ids if example_id not in rows]
     if missing:
@@ -198,7 +198,7 @@ def pin_examples(
     demos = {step.name: tuple({**item.inputs, **item.outputs} for item in items)}
     return save_template(
         lake,
-        version.template.model_copy(update={"demos": demos}),
+        version.template.revised(demos=demos),
         now=now,
         author=author,
         note=f"pinned {len(items)} examples",

@@ -123,6 +123,13 @@ class Template(_Part):
             raise ValueError("; ".join(faults[:_MAX_FAULTS]))
         return self
 
+    def revised(self, **changes: Any) -> Template:  # noqa: ANN401 - values of the template's fields
+        """The template with other values, checked again.
+
+        Not `model_copy`, which takes along what was computed of the old values.
+        """
+        return check_template({**self.model_dump(), **changes}, source=f"The template {self.template}")
+
     @cached_property
     def program_steps(self) -> tuple[Step, ...]:
         """The steps that are asked, one for a template that is no chain."""

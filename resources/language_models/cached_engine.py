@@ -34,6 +34,9 @@ class PlainEngine(Protocol):
     def cost_usd(self, response: Any) -> float | None:  # noqa: ANN401 - dspy.lm15.Response
         """What an answer cost."""
 
+    def close(self) -> None:
+        """Let go of the model."""
+
 
 class CachedEngine:
     """`engine` behind a cache."""

@@ -21,7 +21,7 @@ def local_libraries(tmp_path_factory: pytest.TempPathFactory) -> None:
     with warnings.catch_warnings():
         # What DSPy's own dependencies say while they are imported is not ours to mend.
         warnings.simplefilter("ignore")
-        import dspy  # noqa: F401
+        import dspy
         import dspy.teleprompt  # noqa: F401
 
 

@@ -20,7 +20,7 @@ _MESSAGE = re.compile(r"(\d+) lamps from (\w+) to (\w+)")
 
 
 def template(**changes: Any) -> Template:
-    return parse_template(TEMPLATE, source="test").model_copy(update=changes)
+    return parse_template(TEMPLATE, source="test").revised(**changes)
 
 
 def version(content: Template | None = None) -> TemplateVersion:

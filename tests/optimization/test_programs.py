@@ -40,6 +40,15 @@ def test_a_program_is_the_same_after_its_state_was_json(one) -> None:
     assert apply_facts(one, read_facts(again)) == one
 
 
+def test_learnt_instructions_are_those_that_are_asked_with() -> None:
+    one = template(demos=DEMOS)
+    facts = read_facts(build_program(template(instructions="Use an arrow.")))
+    learnt = apply_facts(one, facts)
+    assert [step.instructions for step in learnt.program_steps] == ["Use an arrow."]
+    assert (learnt.demos, learnt.digest == one.digest) == ({}, False)
+    assert read_facts(build_program(learnt)) == facts
+
+
 def test_another_demo_is_another_program_and_the_order_of_fields_is_not() -> None:
     one = read_facts(build_program(template(demos=DEMOS)))
     other = read_facts(build_program(template()))
@@ -61,7 +70,10 @@ EVIL = "benchlake_was_here"
         ({"demos": [{"message": "a", "__reduce__": ["os.system", "true"]}]}, "has __reduce__"),
         ({"demos": "rm -rf"}, "A demo of answer is str"),
         ({"signature": {"instructions": "x", "fields": []}}, "other fields"),
-        ({"signature": {"instructions": {"a": 1}, "fields": [{"prefix": "", "description": ""}] * 2}}, "dict where a text"),
+        (
+            {"signature": {"instructions": {"a": 1}, "fields": [{"prefix": "", "description": ""}] * 2}},
+            "dict where a text",
+        ),
     ],
 )
 def test_a_hostile_state_is_refused_and_nothing_of_it_is_imported(part, said, tmp_path, monkeypatch) -> None:
@@ -107,7 +119,8 @@ seen = []
 spec = importlib.util.spec_from_file_location("exported", sys.argv[1])
 exported = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(exported)
-with dspy.context(lm=dspy.LM("x/y", engine=Engine(), cache=False), adapter=dspy.JSONAdapter(use_native_function_calling=False)):
+lm, adapter = dspy.LM("x/y", engine=Engine(), cache=False), dspy.JSONAdapter(use_native_function_calling=False)
+with dspy.context(lm=lm, adapter=adapter):
     prediction = exported.build_program()(**json.loads(sys.argv[2]))
 print(json.dumps({"outputs": dict(prediction.items()), "state": exported.build_program().dump_state(), "seen": seen}))
 """

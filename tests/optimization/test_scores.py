@@ -23,7 +23,9 @@ def test_the_other_way_round_it_is_worse_by_as_much() -> None:
 
 def test_graded_scores_are_compared_in_pairs() -> None:
     start = [0.1 * (n % 5) for n in range(40)]
-    assert compare_scores(start, [score + 0.2 + 0.01 * (n % 3) for n, score in enumerate(start)]).conclusion == "improved"
+    assert (
+        compare_scores(start, [score + 0.2 + 0.01 * (n % 3) for n, score in enumerate(start)]).conclusion == "improved"
+    )
     assert compare_scores(start, start).conclusion == "no_difference_shown"
 
 

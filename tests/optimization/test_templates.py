@@ -58,7 +58,7 @@ def test_what_is_wrong_is_named(change, said) -> None:
     for before, after in change.items():
         assert before in text
         text = text.replace(before, after)
-    with pytest.raises(UserError, match="orders.yaml is not a valid template") as error:
+    with pytest.raises(UserError, match=r"orders\.yaml is not a valid template") as error:
         parse_template(text, source="orders.yaml")
     assert said in str(error.value)
 

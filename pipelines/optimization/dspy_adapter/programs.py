@@ -71,8 +71,11 @@ def export_to_dspy_program(
     )
 
 
-def _no_nearest(_inputs: Mapping[str, Any], _pool: Sequence[Demo], _count: int) -> Sequence[int]:
-    raise UserError("This program shows the nearest of its demos; give `nearest` when it is exported to ask it.")
+def _no_nearest(inputs: Mapping[str, Any], pool: Sequence[Demo], count: int) -> Sequence[int]:
+    raise UserError(
+        f"This program shows the {count} of its {len(pool)} demos that are nearest to {', '.join(inputs)}; give "
+        "`nearest` when it is exported, to ask it here."
+    )
 
 
 def dspy_version() -> str:
@@ -134,15 +137,17 @@ def clean_state(state: Mapping[str, Any], template: Template) -> State:
 
 def apply_facts(template: Template, facts: ProgramFacts) -> Template:
     """The template with the instructions and demos that a program has."""
-    demos = {name: tuple(map(_plain_demo, values)) for name, values in facts.demos.items() if values}
-    template = template.model_copy(update={"neighbour_count": facts.neighbour_count})
+    changes: dict[str, Any] = {
+        "demos": {name: tuple(map(_plain_demo, values)) for name, values in facts.demos.items() if values},
+        "neighbour_count": facts.neighbour_count,
+    }
     if template.program_kind == "chain":
-        steps = tuple(
-            step.model_copy(update={"instructions": facts.instructions[step.name]}) for step in template.steps
-        )
-        return template.model_copy(update={"steps": steps, "demos": demos})
-    (instructions,) = facts.instructions.values()
-    return template.model_copy(update={"instructions": instructions, "demos": demos})
+        changes["steps"] = [
+            {**step.model_dump(), "instructions": facts.instructions[step.name]} for step in template.steps
+        ]
+    else:
+        (changes["instructions"],) = facts.instructions.values()
+    return template.revised(**changes)
 
 
 def _plain_demo(demo: Demo) -> Demo:
@@ -240,7 +245,7 @@ def _program_class() -> Callable[[Template, Nearest | None], Any]:
     """The module class; made at first use because its base is DSPy's."""
     import dspy
 
-    class TemplateProgram(dspy.Module):
+    class TemplateProgram(dspy.Module):  # type: ignore[misc]  # DSPy has no types
         """A template's steps, each given the inputs and what the steps before it gave."""
 
         def __init__(self, template: Template, nearest: Nearest | None) -> None:

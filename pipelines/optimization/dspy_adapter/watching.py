@@ -94,7 +94,7 @@ def make_callback(watch: Watch) -> Any:  # noqa: ANN401 - a dspy BaseCallback
     """The watch as DSPy's callback."""
     from dspy.utils.callback import BaseCallback
 
-    class WatchCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
+    class WatchCallback(BaseCallback):  # type: ignore[misc]  # DSPy has no types
         """Passes on what the watch wants to see."""
 
         def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:  # noqa: ANN401
