@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lake.errors import UserError
 from pipelines.embeddings.embedder import ModelIdentity, Vectors
@@ -48,8 +48,9 @@ class VectorIndex:
     def search(self, vectors: Vectors, k: int, *, allowed_ids: ArrayLike | None = None) -> Neighbours:
         """The `k` nearest of each of `vectors` (queries, dimension), unit length, of those in `allowed_ids` if given.
 
-        Small tables are compared whole; how a filter is applied is decided by how much it leaves. Raises `UserError`
-        for vectors of another dimension.
+        Small tables are compared whole; how a filter is applied is decided by how much it leaves. A filter that is
+        used again should be kept ascending: sorting it takes longer than the search. Raises `UserError` for vectors
+        of another dimension.
         """
         queries = np.ascontiguousarray(np.atleast_2d(vectors), dtype=np.float32)
         if queries.shape[1] != self.model.dimension:
@@ -59,7 +60,7 @@ class VectorIndex:
             )
         if k < 1:
             raise UserError(f"k must be at least 1, not {k}.")
-        allowed = None if allowed_ids is None else np.unique(np.asarray(allowed_ids, dtype=np.int64))
+        allowed = None if allowed_ids is None else _ascending(np.asarray(allowed_ids, dtype=np.int64))
         with _threads_for(len(queries)):
             hits = [segment.search(queries, k, allowed_ids=allowed) for segment in self.segments]
         if len(hits) == 1:
@@ -81,6 +82,16 @@ class VectorIndex:
             vectors[np.searchsorted(wanted, segment.ids[alive])] = segment.vectors_at(alive)
         found: Vectors = vectors[inverse]
         return found
+
+
+def _ascending(ids: Ids) -> Ids:
+    """The ids ascending, each once; those that are so already are given back as they are, which is much faster."""
+    if (ids[1:] > ids[:-1]).all():
+        return ids
+    ordered = np.sort(ids)
+    is_first: NDArray[np.bool_] = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    return ordered[is_first]
 
 
 @contextmanager

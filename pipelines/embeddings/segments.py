@@ -42,7 +42,7 @@ SUBSET_RATIO = 0.02
 # A graph keeps its recall while this share may be found: 0.95 and more, but 0.65 at a hundredth.
 GRAPH_RATIO = 0.25
 # Above this share, searching all and dropping what is not allowed is faster than asking bit by bit.
-AFTER_RATIO = 0.3
+AFTER_RATIO = 0.2
 _SPARE = 2.0
 
 
