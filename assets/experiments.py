@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
+from assets.partitions import RUN_DATES, run_dates
 from assets.presentation import markdown_table
 from assets.rooms import Room
 from assets.tables import asset_key, table_metadata, table_spec
@@ -23,9 +24,11 @@ from pipelines.experiments.steps import (
 )
 from pipelines.runs.remarks import Act
 from resources.installation import Installation
+from resources.night_reports import write_night_report
 from resources.shipped_experiments import shipped_decision, shipped_scenario
 
-TABLES = (SCENARIO_RESULTS, DECISION_CHECKS)
+REPORTS = "gold.reports"
+TABLES = (SCENARIO_RESULTS, DECISION_CHECKS, REPORTS)
 RECORDED_TABLES = (SCENARIOS, DECISIONS)
 KPI_CHECK = "promises_kept"
 SHOWN_MOVEMENTS = 12
@@ -35,7 +38,7 @@ _AUTHOR = "benchlake"
 @dg.multi_asset(
     name="rerun_scenarios",
     specs=[
-        table_spec(SCENARIO_RESULTS, deps=["silver.runs", "silver.outputs", "gold.gate_results", SCENARIOS]),
+        table_spec(SCENARIO_RESULTS, deps=["silver.runs", "silver.outputs", SCENARIOS]),
     ],
     pool="experiments",
 )
@@ -61,7 +64,7 @@ def rerun_scenarios(
 
 @dg.multi_asset(
     name="checked_decisions",
-    specs=[table_spec(DECISION_CHECKS, deps=["silver.runs", "silver.outputs", "gold.gate_results", DECISIONS])],
+    specs=[table_spec(DECISION_CHECKS, deps=["silver.runs", "silver.outputs", DECISIONS])],
     check_specs=[
         dg.AssetCheckSpec(
             KPI_CHECK,
@@ -131,9 +134,83 @@ def _moved(movements: list[dict[str, str | None]]) -> str:
     )
 
 
+@dg.multi_asset(
+    name="night_reports",
+    specs=[table_spec(REPORTS, deps=TABLES[:2], partitions_def=RUN_DATES)],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="experiments",
+)
+def night_reports(
+    context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Write the report of each date as HTML, Markdown and PDF, and say where it is."""
+    lake, state = installation.lake, installation.state
+    known = set(lake.read("silver.runs", columns=["run_date"])["run_date"])
+    written = [
+        write_night_report(installation, date, now=dt.datetime.now(dt.UTC))
+        for date in run_dates(context)
+        if date in known
+    ]
+    told = [
+        f"**{escape_markdown(report.title)}**: {escape_markdown(report.summary)}\n\n"
+        + "\n".join(f"* `{path}`" for path in report.paths)
+        for report in written
+    ]
+    yield dg.MaterializeResult(
+        asset_key=asset_key(REPORTS),
+        metadata={
+            **table_metadata(lake, [REPORTS])[REPORTS],
+            "reports": dg.MetadataValue.md("\n\n".join(told) or "No run of these dates, so nothing to report."),
+            **({"newest": dg.MetadataValue.path(str(written[-1].paths[0]))} if written else {}),
+            "folder": dg.MetadataValue.path(str(state.reports)),
+        },
+    )
+
+
+# Apart from the night itself: a blocking gate that fails ends the night's run, and then it is wanted most.
+NIGHTLY_REPORT = dg.define_asset_job(
+    "nightly_report",
+    selection=dg.AssetSelection.assets(*map(asset_key, TABLES)),
+    description="Compute scenarios, ask the promises of decisions, write the report of a run date. Follows each night "
+    "whatever its gates said.",
+)
+
+
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    request_job=NIGHTLY_REPORT,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Report a scheduled night that went through.",
+)
+def report_good_night(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the report of the night's date."""
+    return _report_of(context.dagster_run)
+
+
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.FAILURE,
+    request_job=NIGHTLY_REPORT,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Report a scheduled night that a gate or a broken step ended.",
+)
+def report_bad_night(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the report of the night's date."""
+    return _report_of(context.dagster_run)
+
+
+def _report_of(run: dg.DagsterRun) -> dg.RunRequest | dg.SkipReason:
+    date = run.tags.get("dagster/partition")
+    if run.job_name != "nightly" or date is None:
+        return dg.SkipReason("Not a night of one date.")
+    if run.tags.get("benchlake/started_by"):
+        return dg.SkipReason("benchlake nightly writes its report itself.")
+    return dg.RunRequest(run_key=f"report-{run.run_id}", partition_key=date)
+
+
 ROOM = Room(
-    assets=[rerun_scenarios, checked_decisions],
+    assets=[rerun_scenarios, checked_decisions, night_reports],
     tables=TABLES,
     recorded_tables=RECORDED_TABLES,
-    night=[asset_key(table) for table in TABLES],
+    jobs=[NIGHTLY_REPORT],
+    sensors=[report_good_night, report_bad_night],
 )

@@ -64,6 +64,11 @@ class State:
         return self.home / "optimization"
 
     @property
+    def reports(self) -> Path:
+        """Reports that nights write, a folder a date."""
+        return self.home / "reports"
+
+    @property
     def dagster_home(self) -> Path:
         """Dagster's instance: run history, schedules, logs."""
         return self.home / "dagster"

@@ -89,6 +89,7 @@ def _exchange(
 
     from lake.errors import UserError
     from pipelines.experiments.every_eval_ever import export_runs
+    from resources.night_reports import own_version
 
     if set(what) - {"runs", "outputs", "project"}:
         raise UserError("every-eval-ever holds runs with their outputs: benchlake export FOLDER runs --format ...")
@@ -103,17 +104,6 @@ def _exchange(
         return
     left = f" {result.unscored_run_count} runs have no score and stayed behind." if result.unscored_run_count else ""
     sys.stdout.write(f"{result.run_count} runs, {result.sample_row_count} scored samples in {folder}.{left}\n")
-
-
-def own_version() -> str:
-    """The version of Benchlake that is installed; unknown in a source tree that is not."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("benchlake")
-    except PackageNotFoundError:
-        # Run from a source tree that nobody installed.
-        return "unknown"
 
 
 def import_exports(folders: list[Path], *, others: int, as_json: bool) -> int:

@@ -164,13 +164,14 @@ def _form(word: str) -> ReportForm:
     """The form that a word names; Typer cannot check the members of a list."""
     from lake.errors import UserError
 
-    if word == "html" or word == "markdown" or word == "pdf":  # noqa: PLR1714  # what mypy narrows by
-        return word
-    raise UserError.unknown("format", word, ["html", "markdown", "pdf"])
+    known: dict[str, ReportForm] = {"html": "html", "markdown": "markdown", "pdf": "pdf"}
+    if word not in known:
+        raise UserError.unknown("format", word, known)
+    return known[word]
 
 
 def _version() -> str:
-    from studio.export_commands import own_version
+    from resources.night_reports import own_version
 
     return own_version()
 

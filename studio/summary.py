@@ -45,10 +45,17 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
     sys.stdout.write(
         f"{night.run_count} runs, {night.sample_count} samples, {night.differing_count} of {night.pair_count} pairs "
         f"differ, {rejects} rejects, {seconds:.0f} s.\n"
-        f"{_tokens(night.divergences)}"
+        f"{_tokens(night.divergences)}{_bands(installation, date)}"
         "Ask:   .venv/bin/benchlake gate\n"
         f"Look:  make ui   then open {page}\n"
+        f"{_report(installation, date)}"
     )
+
+
+def _report(installation: Installation, date: dt.date) -> str:
+    """Where the night's report is; nothing when it could not be written."""
+    path = installation.state.reports / date.isoformat() / "night.html"
+    return f"Read:  {path}\n" if path.exists() else ""
 
 
 def _tokens(divergences: pl.DataFrame) -> str:
@@ -62,6 +69,24 @@ def _tokens(divergences: pl.DataFrame) -> str:
     return (
         f"Tokens: {total - counts.get('identical', 0)} of {total} pairs part, {near_ties} at a near tie, {shifts} by a "
         f"shifted distribution, {open_count} open.\n"
+    )
+
+
+def _bands(installation: Installation, date: dt.date) -> str:
+    """A line for each comparison whose baseline's tokens the candidate's backend was given."""
+    from pipelines.evidence.band_texts import band_headline
+
+    lake = installation.lake
+    bands = lake.read("gold.divergence_bands", where={"run_date": date})
+    ids = [*bands["candidate_run_id"], *bands["baseline_run_id"]]
+    names = dict(lake.read("silver.runs", columns=["run_id", "backend"], where={"run_id": ids}).iter_rows())
+    return "".join(
+        printable(
+            f"Given the same tokens, {names.get(row['candidate_run_id'])} beside {names.get(row['baseline_run_id'])} is "
+            f"{band_headline(row)}."
+        )
+        + "\n"
+        for row in bands.sort("comparison_id").iter_rows(named=True)
     )
 
 

@@ -8,6 +8,7 @@ from lake.contracts import TableContract, count, measure, timestamp, vocabulary
 
 DECISION_STATUSES = ("proposed", "accepted", "superseded", "reverted")
 KPI_COMPARISONS = ("<", "<=", ">", ">=")
+REPORT_KINDS = ("night",)
 MOVEMENT_KINDS = ("run_added", "run_removed", "metric", "setting", "verdict")
 KPI_VERDICTS = ("pass", "fail", "inconclusive")
 
@@ -134,6 +135,21 @@ class DecisionChecks(dy.Schema):
     checked_at = timestamp("When it was asked.", nullable=False)
 
 
+class Reports(dy.Schema):
+    """A report that the night wrote, and where it is."""
+
+    report_kind = vocabulary(*REPORT_KINDS, primary_key=True, description="What the report is about.")
+    subject_id = dy.String(primary_key=True, description="Which one: the date of a night.")
+    run_date = dy.Date(description="UTC date that it is about.")
+    title = dy.String(description="Its title.")
+    summary = dy.String(description="Its first sentence.")
+    files = dy.List(
+        dy.Struct({"name": dy.String(), "sha256": dy.String(), "size_bytes": dy.Int64()}),
+        description="The files, their digests and sizes, by their paths in the state folder.",
+    )
+    made_at = timestamp("When it was written.", nullable=False)
+
+
 TABLES = (
     TableContract(
         name="scenarios",
@@ -162,5 +178,12 @@ TABLES = (
         grain="One row per decision and state of the data on which its KPI was asked.",
         schema=DecisionChecks,
         sort_by=("checked_at", "decision_id"),
+    ),
+    TableContract(
+        name="reports",
+        layer="gold",
+        grain="One row per report that a night wrote.",
+        schema=Reports,
+        sort_by=("run_date",),
     ),
 )

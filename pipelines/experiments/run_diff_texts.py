@@ -46,11 +46,15 @@ def headline(diff: RunDiff) -> str:
     noise = sum(change.judgement == "within_noise" for _, change in changes)
     others = len(diff.runs) - 1
     sentence = (
-        f"{others} run{'s' * (others > 1)} against {label_of(diff.runs[0])}: {len(diff.differing())} settings differ; "
+        f"{others} run{'s' * (others > 1)} against {label_of(diff.runs[0])}: {_settings(len(diff.differing()))}; "
         f"{'; '.join(parts) or 'no metric is better or worse'}{f'; {noise} within noise' if noise else ''}."
     )
     failed = {gate for summary in diff.verdicts for gate in summary.failed_gates}
     return sentence + (f" Blocking gates failed: {', '.join(sorted(failed))}." if failed else "")
+
+
+def _settings(count: int) -> str:
+    return f"{count} setting{'s' * (count != 1)} differ{'s' * (count == 1)}"
 
 
 def metric_frame(diff: RunDiff, *, view: View) -> pl.DataFrame:

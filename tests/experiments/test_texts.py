@@ -63,7 +63,7 @@ def compared():
 
 def test_the_sentence_says_what_matters() -> None:
     assert headline(compared()) == (
-        "1 run against aaaaaaaa a: 1 settings differ; worse: loss. Blocking gates failed: g."
+        "1 run against aaaaaaaa a: 1 setting differs; worse: loss. Blocking gates failed: g."
     )
 
 

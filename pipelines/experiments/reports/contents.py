@@ -139,7 +139,7 @@ def night_sentence(runs: pl.DataFrame, verdicts: pl.DataFrame, kinds: Mapping[st
     else:
         names = ", ".join(failed["gate"].unique().sort())
         blocking = failed.filter(pl.col("severity") == "block").height
-        first = f"{failed.height} gates failed ({names}), {blocking} of them blocking"
+        first = f"{failed.height} gate{'s' * (failed.height > 1)} failed ({names}), {blocking} blocking"
     differing = sum(count for kind, count in kinds.items() if kind != "identical")
     broken = checks.filter(pl.col("verdict") == "fail")["title"].to_list()
     promise = f" Broken promises: {'; '.join(broken)}." if broken else ""

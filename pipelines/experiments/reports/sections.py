@@ -30,10 +30,6 @@ from pipelines.experiments.reports.blocks import (
 from pipelines.experiments.run_diff import RunDiff
 from pipelines.experiments.run_diff_texts import metric_frame, output_frame, setting_frame
 
-_VERDICT_COLUMNS = (
-    "verdict", "gate", "severity", "suite", "candidate", "baseline", "effect", "interval_low", "interval_high",
-    "margin", "unit", "sample_count", "minimum_detectable_effect", "reasons",
-)  # fmt: skip
 _MAX_CURVES = 6
 
 
@@ -44,7 +40,14 @@ def gate_section(verdicts: pl.DataFrame) -> Section:
         return Section(title="Gates", anchor="gates", blocks=(Paragraph(text=told),))
     counts = dict(verdicts["verdict"].value_counts().sort("verdict").iter_rows())
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    table = table_of(verdicts.select(_VERDICT_COLUMNS), tone_column="verdict")
+    shown = verdicts.select(
+        "verdict",
+        gate=pl.concat_str("gate", pl.lit(", "), "severity", pl.lit("s")),
+        comparison=pl.concat_str("candidate", pl.lit(" against "), "baseline", pl.lit(" in "), "suite"),
+        pairs="sample_count",
+        why=pl.col("reasons").list.join(" "),
+    )
+    table = table_of(shown, tone_column="verdict")
     return Section(title="Gates", anchor="gates", blocks=(Paragraph(text=f"{told}."), table))
 
 
@@ -87,7 +90,7 @@ def side_by_side(row: Mapping[str, Any]) -> SideBySide:
     repeat = f", repeat {row['repeat_index']}" if row["repeat_index"] else ""
     return SideBySide(
         title=f"{row['sample_id']}{repeat} in {row['suite']}: {kind}{similarity}",
-        heads=(f"baseline: {head_of(row, 'baseline')}", f"candidate: {head_of(row, 'candidate')}"),
+        heads=(head_of(row, "baseline"), head_of(row, "candidate")),
         sides=tuple(
             shortened([Span(text=text, kind="kept")] if is_rewritten and text else _spans(segments, place))
             if text is not None
@@ -123,7 +126,7 @@ def token_section(parted: pl.DataFrame, counts: pl.DataFrame) -> Section | None:
             SideBySide(
                 title=f"{row['sample_id']} in {row['suite']}: {kind} at position "
                 f"{row['first_divergence_index']}{moved}",
-                heads=(f"baseline: {head_of(row, 'baseline')}", f"candidate: {head_of(row, 'candidate')}"),
+                heads=(head_of(row, "baseline"), head_of(row, "candidate")),
                 sides=(_token_spans(row, "baseline"), _token_spans(row, "candidate")),
             )
         )
