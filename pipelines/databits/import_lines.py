@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import polars as pl
+import pyarrow as pa
 
 from lake.errors import UserError
 from lake.identity import text_digest
@@ -29,6 +30,7 @@ LINE_SCHEMA: dict[str, pl.DataType] = DRAFT_SCHEMA | {
     "created_at": _TYPES["created_at"],
     "created_by": pl.String(),
 }
+_ARROW_SCHEMA = pl.DataFrame(schema=LINE_SCHEMA).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
 # The whole line is the content.
 WHOLE_LINE = "."
 
@@ -75,7 +77,9 @@ def parse_lines(lines: Sequence[Line], options: ImportOptions) -> tuple[pl.DataF
             continue
         for name, values in columns.items():
             values.append(row[name])
-    return pl.DataFrame(columns, schema=LINE_SCHEMA), refusals
+    # Arrow builds lists of structs a hundred times as fast as Polars does from Python objects.
+    arrays = [pa.array(columns[field.name], type=field.type) for field in _ARROW_SCHEMA]
+    return pl.DataFrame(pa.table(arrays, schema=_ARROW_SCHEMA)).cast(LINE_SCHEMA), refusals
 
 
 def _parse(line: Line, options: ImportOptions) -> dict[str, Any]:

@@ -156,14 +156,15 @@ class _Import:
 
     def reject(self, refusals: Iterable[Refusal]) -> None:
         """Keep refused lines with their reasons."""
-        rows = [self._reject_row(refusal) for refusal in refusals]
-        if not rows:
+        found = list(refusals)
+        if not found:
             return
-        self.result.rejected_count += len(rows)
-        room = SHOWN_MESSAGES - len(self.result.messages)
+        self.result.rejected_count += len(found)
+        room = max(SHOWN_MESSAGES - len(self.result.messages), 0)
         self.result.messages += [
-            f"{self.path.name}, line {row['record_index'] + 1}: {row['message']}" for row in rows[: max(room, 0)]
+            f"{self.path.name}, line {refusal.line_index + 1}: {refusal.message}" for refusal in found[:room]
         ]
+        rows = [self._reject_row(refusal) for refusal in found]
         self.lake.upsert(REJECTS, pl.DataFrame(rows, schema=contract_of(REJECTS).dtypes).unique("reject_id"))
 
     def _reject_row(self, refusal: Refusal) -> dict[str, object]:

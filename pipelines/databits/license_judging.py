@@ -74,13 +74,14 @@ def _judgements(sets: pl.DataFrame) -> pl.DataFrame:
                 "own_rank": strictness_of_expression(own),
             }
         )
-    schema = {
-        "license": pl.String,
-        "inherited": pl.List(pl.String),
-        "effective_license": pl.String,
-        "status": pl.String,
-        "findings": pl.List(pl.String),
-        "own_rank": pl.Int64,
+    texts = pl.List(pl.String)
+    schema: dict[str, pl.DataType] = {
+        "license": pl.String(),
+        "inherited": texts,
+        "effective_license": pl.String(),
+        "status": pl.String(),
+        "findings": texts,
+        "own_rank": pl.Int64(),
     }
     return pl.DataFrame(rows, schema=schema)
 

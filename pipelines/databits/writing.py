@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
+import pyarrow as pa
 
 from lake.errors import ConflictError, UserError
 from lake.identity import text_digest
@@ -31,6 +32,7 @@ DRAFT_COLUMNS = (
 # Two versions that agree in these are the same; the digest stands for the content.
 COMPARED_COLUMNS = ("content_digest", "modality", "attribution", "quality_scores", "search_keys")
 DRAFT_SCHEMA = {name: _TYPES[name] for name in DRAFT_COLUMNS}
+_ARROW_SCHEMA = pl.DataFrame(schema=DRAFT_SCHEMA).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
 SHOWN_PARENTS = 3
 
 
@@ -56,7 +58,9 @@ class EnsureResult:
 
 def draft_rows(drafts: Iterable[Draft]) -> pl.DataFrame:
     """Drafts as a frame of `DRAFT_SCHEMA`. Raises `UserError` for content that is no JSON value."""
-    return pl.DataFrame([_draft_row(draft) for draft in drafts], schema=DRAFT_SCHEMA)
+    # Arrow builds lists of structs a hundred times as fast as Polars does from Python objects.
+    rows = pa.Table.from_pylist([_draft_row(draft) for draft in drafts], schema=_ARROW_SCHEMA)
+    return pl.DataFrame(rows).cast(DRAFT_SCHEMA)
 
 
 def _draft_row(draft: Draft) -> dict[str, object]:
