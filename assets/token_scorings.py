@@ -77,7 +77,7 @@ def band_table(bands: pl.DataFrame) -> str:
             "mean KL",
             "p99 (lower bound)",
             "same likeliest",
-            "delta p",
+            "probability differs by",
             "tokens",
         ],
         (
@@ -89,7 +89,7 @@ def band_table(bands: pl.DataFrame) -> str:
                 kl_words(row),
                 number(row["p99_kl_lower"], "nats"),
                 f"{100 * row['same_top_ratio']:.1f} %",
-                number(row["rms_delta_p"]),
+                number(row["rms_probability_difference"]),
                 f"{row['position_count']} of {row['sample_count']} outputs",
             ]
             for row in bands.sort("suite", "comparison_id").iter_rows(named=True)

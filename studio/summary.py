@@ -80,14 +80,11 @@ def _bands(installation: Installation, date: dt.date) -> str:
     bands = lake.read("gold.divergence_bands", where={"run_date": date})
     ids = [*bands["candidate_run_id"], *bands["baseline_run_id"]]
     names = dict(lake.read("silver.runs", columns=["run_id", "backend"], where={"run_id": ids}).iter_rows())
-    return "".join(
-        printable(
-            f"Given the same tokens, {names.get(row['candidate_run_id'])} beside {names.get(row['baseline_run_id'])} is "
-            f"{band_headline(row)}."
-        )
-        + "\n"
-        for row in bands.sort("comparison_id").iter_rows(named=True)
-    )
+    lines = []
+    for row in bands.sort("comparison_id").iter_rows(named=True):
+        sides = [names.get(row[f"{side}_run_id"], "a run") for side in ("candidate", "baseline")]
+        lines.append(printable(f"Given the same tokens, {sides[0]} beside {sides[1]} is {band_headline(row)}.") + "\n")
+    return "".join(lines)
 
 
 def readable_runs(runs: pl.DataFrame) -> pl.DataFrame:

@@ -31,11 +31,14 @@ def kl_words(row: Mapping[str, Any]) -> str:
 def band_sentences(row: Mapping[str, Any]) -> list[str]:
     """What a row of `gold.divergence_bands` says, in two sentences."""
     same_top = f"{100 * row['same_top_ratio']:.1f} %"
-    delta_p = "" if row["rms_delta_p"] is None else f", root mean square of delta p {100 * row['rms_delta_p']:.2g} %"
+    rms = row["rms_probability_difference"]
+    difference = (
+        "" if rms is None else f", and the given one's probability differs by {100 * rms:.2g} % (root mean square)"
+    )
     extent = f"over {row['position_count']} positions of {row['sample_count']} outputs"
     covered = 100 * min(row["baseline_covered_ratio"], row["candidate_covered_ratio"])
     lists = f"lists of at least {row['top_k_count']} tokens cover {covered:.2f} % or more in the mean"
-    tops = f"The likeliest token is the same at {same_top} of them{delta_p}"
+    tops = f"The likeliest token is the same at {same_top} of them{difference}"
     return [
         f"Given the same tokens: {band_headline(row)}, {extent}.",
         f"{tops}; p99 of the lower bound {row['p99_kl_lower']:.2g} nats; {lists}.",

@@ -64,7 +64,7 @@ def forced_rows(matched: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
     """
     positions = _positions(matched, scored)
     known = pl.col("kl_lower").is_not_null()
-    delta_p = _delta_p()
+    difference = _probability_difference()
     rows = positions.group_by(_SAMPLE, maintain_order=True).agg(
         position_count=known.sum().cast(pl.Int64),
         is_exact=(pl.col("kl_lower") == pl.col("kl_upper")).all(),
@@ -72,8 +72,8 @@ def forced_rows(matched: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
         mean_kl_upper=pl.col("kl_upper").mean(),
         max_kl_lower=pl.col("kl_lower").max(),
         same_top_ratio=pl.col("has_same_top").cast(pl.Float64).mean(),
-        mean_delta_p=delta_p.mean(),
-        rms_delta_p=(delta_p**2).mean().sqrt(),
+        mean_probability_difference=difference.mean(),
+        rms_probability_difference=(difference**2).mean().sqrt(),
         candidate_perplexity=_perplexity("logprobs"),
         baseline_perplexity=_perplexity("reference_logprobs"),
         top_k_count=pl.col("top_k_counts").min(),
@@ -121,7 +121,7 @@ def _band_numbers(positions: pl.DataFrame) -> dict[str, Any]:
     mean_lower, lower_error = clustered_mean(lower, samples)
     mean_upper, upper_error = clustered_mean(upper, samples)
     same_top, same_top_error = clustered_mean(positions["has_same_top"].cast(pl.Float64).to_numpy(), samples)
-    delta_p = positions.select(_delta_p()).to_series().drop_nulls().to_numpy()
+    difference = positions.select(_probability_difference()).to_series().drop_nulls().to_numpy()
     perplexities = positions.select(
         candidate_perplexity=_perplexity("logprobs"), baseline_perplexity=_perplexity("reference_logprobs")
     ).row(0, named=True)
@@ -147,8 +147,8 @@ def _band_numbers(positions: pl.DataFrame) -> dict[str, Any]:
         "max_kl_lower": float(lower.max()),
         "same_top_ratio": same_top,
         "same_top_standard_error": same_top_error,
-        "mean_delta_p": float(delta_p.mean()) if len(delta_p) else None,
-        "rms_delta_p": math.sqrt(float((delta_p**2).mean())) if len(delta_p) else None,
+        "mean_probability_difference": float(difference.mean()) if len(difference) else None,
+        "rms_probability_difference": math.sqrt(float((difference**2).mean())) if len(difference) else None,
         **perplexities,
         "top_k_count": positions["top_k_counts"].min(),
         "candidate_covered_ratio": covered[0],
@@ -179,7 +179,7 @@ def _positions(matched: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _delta_p() -> pl.Expr:
+def _probability_difference() -> pl.Expr:
     return pl.col("logprobs").exp().clip(0, 1) - pl.col("reference_logprobs").exp().clip(0, 1)
 
 

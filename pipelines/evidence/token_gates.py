@@ -26,8 +26,10 @@ from pipelines.evidence.statistics import Interval, IntervalAt, mean_difference,
 
 # Kinds of divergence that say whether the distribution moved.
 _DECIDED = ("identical", "near_tie_flip", "distribution_shift")
-# What a sample may be off by when none of those at hand differs from another: a broken backend's least mean.
+# What a sample may be off by when none of those at hand differs from another: what is measured of a broken backend, its
+# least divergence and its share of other tokens.
 _UNSEEN_NATS = BAND_LIMITS_NATS["degraded"]
+_UNSEEN_RATIO = 0.3
 
 TOKEN_COLUMNS = {
     "divergence_kind": pl.String(),
@@ -81,7 +83,7 @@ def _other_top_ratio(pairs: pl.DataFrame) -> TokenEvidence:
     if scored.is_empty():
         return _unscored()
     values = _clustered(scored, "other_top_ratio")
-    interval_at = mean_difference(values, scale=1)
+    interval_at = mean_difference(values, scale=_UNSEEN_RATIO)
     return TokenEvidence(
         sample_count=scored.height,
         effect=float(values.mean()),

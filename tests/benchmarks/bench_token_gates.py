@@ -19,7 +19,7 @@ import polars as pl
 
 from lake.tables import contract_of
 from pipelines.evidence.band_texts import kl_words
-from pipelines.evidence.forced_divergence import BAND_ROWS, SCORED_COLUMNS, band_rows, band_words, forced_rows
+from pipelines.evidence.forced_divergence import SCORED_COLUMNS, band_rows, band_words, forced_rows
 from pipelines.evidence.forced_steps import token_evidence
 from pipelines.evidence.gates import judge
 from pipelines.evidence.policy import Gate
@@ -82,7 +82,7 @@ def line(prompts: list[tuple[str, str]], baseline: pl.DataFrame, candidate: pl.D
     outputs = beside([{} for _ in prompts]).with_columns(pl.Series("sample_id", [key for key, _ in prompts]))
     outputs = outputs.with_columns(pl.col("repeat_index").cast(pl.Int32))
     outputs = outputs.join(evidence, on=["sample_id", "repeat_index"], how="left")
-    band = band_rows(matched, scored).select(contract_of(BAND_ROWS).dtypes).row(0, named=True)
+    band = band_rows(matched, scored).row(0, named=True)
     shifts = divergences.filter(divergence_kind="distribution_shift").height
     verdicts = "".join(f"{judge(gate, outputs).verdict:<18}" for gate in GATES)
     return f"{band_words(band):<10}{band['same_top_ratio']:>9.3f}{shifts:>8}   {verdicts} {kl_words(band)}"

@@ -78,6 +78,9 @@ def test_repeats_are_one_sample() -> None:
 def test_the_share_of_other_likeliest_tokens_needs_no_bounds() -> None:
     rows = [scored(0.003, 5.0, same_top=0.97 + 0.001 * (place % 20)) for place in range(30)]
     assert judged(rows, metric="other_top_ratio", margin=0.05).verdict == "pass"
+    # 30 samples that do not differ leave room for one in nine that is broken, at 0.3 each.
+    assert judged([scored(0.0)] * 30, metric="other_top_ratio", margin=0.05).verdict == "pass"
+    assert judged([scored(0.0)] * 20, metric="other_top_ratio", margin=0.04).verdict == "inconclusive"
     broken = [scored(0.3, 5.0, same_top=0.7 + 0.001 * (place % 20)) for place in range(30)]
     assert judged(broken, metric="other_top_ratio", margin=0.05).verdict == "fail"
 

@@ -40,11 +40,6 @@ KEY = "sk-very-secret-key-of-nobody-0123456789"
 # --- every backend ---
 
 
-@pytest.fixture(scope="session")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("state")
-
-
 @pytest.fixture(
     scope="module",
     params=[
