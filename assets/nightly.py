@@ -21,8 +21,11 @@ from assets.definitions import build_defs
 from assets.partitions import FIRST_RUN_DATE, range_tags, ranges
 from lake.errors import UserError
 from pipelines.evidence.steps import stale_run_dates
+from pipelines.timelines.staleness import stale_timeline_dates
 from resources.installation import Installation
 
+# What brings the dates up to date that the import touched beside tonight's, and how they are found.
+_LATE = {"update_evidence": stale_run_dates, "update_timelines": stale_timeline_dates}
 _NIGHT = {"benchlake/started_by": "benchlake nightly"}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -36,9 +39,11 @@ def main() -> int:
     with _only_night(installation), dg.DagsterInstance.get() as instance:
         _bury_killed_nights(instance)
         succeeded = _execute(defs, "nightly", instance, installation, tonight, tonight)
-        late = stale_run_dates(installation.lake, installation.policy, first_date=FIRST_RUN_DATE)
-        for first, last in ranges([date for date in late if date != tonight]):
-            succeeded &= _execute(defs, "update_evidence", instance, installation, first, last)
+        for job, find_stale in _LATE.items():
+            late = find_stale(installation.lake, installation.policy, first_date=FIRST_RUN_DATE)
+            for first, last in ranges([date for date in late if date != tonight]):
+                succeeded &= _execute(defs, job, instance, installation, first, last)
+        succeeded &= _execute(defs, "nightly_report", instance, installation, tonight, tonight)
     return 0 if succeeded else 1
 
 

@@ -51,7 +51,7 @@ def timelines(
     stale_timeline_dates(lake, policy, first_date=FIRST_RUN_DATE)
     told = list_timeline_diffs(lake, dates)
     facts = table_metadata(lake, TIMELINE_TABLES)
-    shown = {
+    shown: dict[str, dict[str, dg.MetadataValue | int]] = {
         "gold.timeline_summaries": {"rows written": summarised.rows_written, "spans read": summarised.rows_read},
         "gold.timeline_devices": {"devices": dg.MetadataValue.md(_device_table(lake, dates))},
         "gold.timeline_diffs": {

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 # and memory that does not grow with the number of samples.
 COMMIT_RECORDS = 10_000
 COMMIT_BYTES = 128 << 20
+SPAN_COPIES = 3
 # One list of ids in a predicate; beyond it the whole column is read.
 MAX_LISTED = 500
 
@@ -103,7 +104,9 @@ class ImportWriter:
             self._batches.append((group, batch))
             self._pending_records += batch.record_count
             self._pending_bytes += int(
-                sum(rows.estimated_size() for rows in (batch.outputs, batch.raw_records, batch.spans))
+                sum(rows.estimated_size() for rows in (batch.outputs, batch.raw_records))
+                # A span's short values are copied several times on their way into a file.
+                + SPAN_COPIES * batch.spans.estimated_size()
             )
             if self._pending_records >= COMMIT_RECORDS or self._pending_bytes >= COMMIT_BYTES:
                 self._hand_over()

@@ -9,6 +9,7 @@ Whatever the number of spans, a handful of 8-byte columns is held; names and att
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +24,8 @@ NONE = -1
 # Of a parent: the source says that there is none.
 OUTERMOST = -2
 _MAX_ROWS = 512
+# Spans that are walked through at once, as Python's own numbers, which take ten times the room.
+_STRETCH = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +60,7 @@ def place_spans(spans: SpanTimes) -> SpanPlaces:
     order = np.lexsort((np.arange(end.size), -end, spans.start, spans.lane))
     parent = np.full(end.size, NONE, dtype=np.int64)
     row = np.zeros(end.size, dtype=np.int32)
-    cuts = np.flatnonzero(np.diff(spans.lane[order])) + 1
-    for places in np.split(order, cuts) if order.size else ():
+    for places in _stretches(order, spans.lane, spans.start, end):
         starts, ends = spans.start[places].tolist(), end[places].tolist()
         encloses = spans.can_enclose[places]
         named = _within_lane(spans.parent, places)
@@ -114,6 +116,23 @@ def own_pieces(
     return owners[keep], lows_of[keep], highs_of[keep]
 
 
+def _stretches(
+    order: NDArray[np.int64], lane: NDArray[np.int32], start: NDArray[np.int64], end: NDArray[np.int64]
+) -> Iterator[NDArray[np.int64]]:
+    """Places of one lane at a time, and of a long lane as far as to a moment at which nothing on it runs."""
+    cuts = np.flatnonzero(np.diff(lane[order])) + 1
+    for places in np.split(order, cuts) if order.size else ():
+        quiet = np.flatnonzero(start[places[1:]] >= np.maximum.accumulate(end[places[:-1]])) + 1
+        first = 0
+        while places.size - first > _STRETCH:
+            later = quiet[np.searchsorted(quiet, first + _STRETCH) :]
+            if not later.size:
+                break
+            yield places[first : later[0]]
+            first = int(later[0])
+        yield places[first:]
+
+
 def _within_lane(parent: NDArray[np.int64], places: NDArray[np.int64]) -> list[int]:
     """For the spans of a lane, in their order, where in it the parent is that the source names.
 
@@ -125,7 +144,8 @@ def _within_lane(parent: NDArray[np.int64], places: NDArray[np.int64]) -> list[i
     order = np.argsort(places)
     at = np.minimum(np.searchsorted(places, named, sorter=order), places.size - 1)
     inside = np.where(places[order[at]] == named, order[at], OUTERMOST)
-    return np.where(named == NONE, NONE, inside).tolist()
+    found: list[int] = np.where(named == NONE, NONE, inside).tolist()
+    return found
 
 
 def _agree(named: int, inside: int) -> bool:
@@ -228,4 +248,5 @@ def _grouped_maximum(values: NDArray[np.int64], is_first: NDArray[np.bool_]) -> 
     import polars as pl
 
     groups = pl.DataFrame({"value": values, "group": np.cumsum(is_first)})
-    return groups.select(pl.col("value").cum_max().over("group")).to_series().to_numpy()
+    reach: NDArray[np.int64] = groups.select(pl.col("value").cum_max().over("group")).to_series().to_numpy()
+    return reach

@@ -23,9 +23,9 @@ from pipelines.runs.span_kinds import correlation_expr, device_expr, kind_expr, 
 from pipelines.runs.span_places import NONE, OUTERMOST, SpanTimes, nearest_marked, place_spans
 
 # So many rows wait in memory; more are written to disk.
-HELD_ROWS = 200_000
+HELD_ROWS = 100_000
 # Rows that leave together.
-CHUNK_ROWS = 200_000
+CHUNK_ROWS = 100_000
 # No number that a profiler gives.
 _UNCORRELATED = -(2**63)
 _DTYPES = contract_of("silver.spans").dtypes
@@ -89,6 +89,10 @@ class SpanSpool:
         """Take rows in; what they are is decided now, where they stand when all are known."""
         if spans.is_empty():
             return
+        for rows in spans.iter_slices(CHUNK_ROWS):
+            self._add(rows)
+
+    def _add(self, spans: pl.DataFrame) -> None:
         kinds = _with_kinds(spans)
         self._slim.append(_slim(kinds))
         self._held.append(kinds)
@@ -103,10 +107,10 @@ class SpanSpool:
         self._slim.clear()
         places = _place_runs(slim)
         at = 0
-        for rows in self._waiting():
-            here = slice(at, at + rows.height)
-            at += rows.height
-            yield _complete(rows, places[here])
+        for waiting in self._waiting():
+            for rows in waiting.iter_slices(CHUNK_ROWS):
+                yield _complete(rows, places.slice(at, rows.height))
+                at += rows.height
 
     def _spill(self) -> None:
         if self._folder is None:

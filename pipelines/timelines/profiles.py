@@ -93,7 +93,8 @@ def path_names(profile: Profile, renamed: Mapping[int, tuple[str, ...]]) -> dict
 
     `renamed` gives another key for a name_id, so that what is below something that was renamed is found again.
     """
-    keys = {row[-1]: tuple(map(str, row[:-1])) for row in profile.names.select(*KEY, "name_id").iter_rows()} | renamed
+    keys = {row[-1]: tuple(map(str, row[:-1])) for row in profile.names.select(*KEY, "name_id").iter_rows()}
+    keys.update(renamed)
     found: dict[int, tuple[str, tuple[str, ...]]] = {-1: ("", ())}
     # Paths are numbered level by level, parents first.
     for path_id, parent_id, name_id in profile.paths.select("path_id", "parent_id", "name_id").iter_rows():

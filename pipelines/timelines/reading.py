@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from lake.identity import json_digest
+from lake.predicates import Slice
 from lake.store import Lake
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.reading import read_plan
@@ -20,7 +21,7 @@ RUNS, SPANS = "silver.runs", "silver.spans"
 
 def read_spans(lake: Lake, *, run_id: str, run_date: dt.date) -> pl.DataFrame:
     """The spans of a run with `SPAN_COLUMNS`; those that an older release imported are given their places now."""
-    where = {"run_date": run_date, "run_id": run_id}
+    where: Slice = {"run_date": run_date, "run_id": run_id}
     spans = lake.read(SPANS, columns=SPAN_COLUMNS, where=where)
     if spans["depth"].null_count():
         spans = place_frame(lake.read(SPANS, where=where)).select(SPAN_COLUMNS)

@@ -7,6 +7,7 @@ change sign with the sides. Where a repeat lacks a thing, its duration there is 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,9 +39,12 @@ def effects(nodes: pl.DataFrame, baseline: Profile, candidate: Profile, *, kind:
         effect = nodes["candidate_total_ns"].cast(pl.Float64) - nodes["baseline_total_ns"]
         nothing = pl.Series([None] * nodes.height, dtype=pl.Float64)
         return pl.DataFrame({"effect_ns": effect, "interval_low_ns": nothing, "interval_high_ns": nothing})
-    tables = [_by_node(nodes, profile, side) for profile, side in zip((candidate, baseline), _SIDES, strict=True)]
-    effect, half = _paired(*tables, nodes) if kind == "sample" else _unpaired(*tables, nodes, candidate, baseline)
-    found = pl.DataFrame({"effect_ns": effect, "half": half}).with_columns(pl.col("half").fill_nan(None))
+    ours, theirs = _by_node(nodes, candidate, "candidate"), _by_node(nodes, baseline, "baseline")
+    if kind == "sample":
+        mean, half = _paired(ours, theirs, nodes, common=candidate.repeat_ids.keys() & baseline.repeat_ids.keys())
+    else:
+        mean, half = _unpaired(ours, theirs, nodes, counts=(len(candidate.repeat_ids), len(baseline.repeat_ids)))
+    found = pl.DataFrame({"effect_ns": mean, "half": half}).with_columns(pl.col("half").fill_nan(None))
     return found.select(
         "effect_ns",
         interval_low_ns=pl.col("effect_ns") - pl.col("half"),
@@ -63,9 +67,8 @@ def _by_node(nodes: pl.DataFrame, profile: Profile, side: str) -> pl.DataFrame:
 
 
 def _paired(
-    candidate: pl.DataFrame, baseline: pl.DataFrame, nodes: pl.DataFrame
+    candidate: pl.DataFrame, baseline: pl.DataFrame, nodes: pl.DataFrame, *, common: Collection[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    common = set(_asked(candidate, "candidate")) & set(_asked(baseline, "baseline"))
     both = candidate.join(baseline, on=["node", "repeat_id"], how="full", coalesce=True)
     differences = both.filter(pl.col("repeat_id").is_in(sorted(common))).select(
         "node", difference=pl.col("candidate").fill_null(0.0) - pl.col("baseline").fill_null(0.0)
@@ -76,15 +79,9 @@ def _paired(
     return mean, _half(count - 1, _variance(total, squares, count) / max(count, 1))
 
 
-def _asked(rows: pl.DataFrame, side: str) -> list[str]:
-    del side
-    return rows["repeat_id"].unique().to_list()
-
-
 def _unpaired(
-    candidate: pl.DataFrame, baseline: pl.DataFrame, nodes: pl.DataFrame, ours: Profile, theirs: Profile
+    candidate: pl.DataFrame, baseline: pl.DataFrame, nodes: pl.DataFrame, *, counts: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    counts = len(ours.repeat_ids), len(theirs.repeat_ids)
     sums = [_sums(rows, side, nodes.height) for rows, side in zip((candidate, baseline), _SIDES, strict=True)]
     means = [total / max(count, 1) for (total, _), count in zip(sums, counts, strict=True)]
     errors = [_variance(*one, count) / max(count, 1) for one, count in zip(sums, counts, strict=True)]
@@ -100,7 +97,8 @@ def _sums(rows: pl.DataFrame, column: str, height: int) -> tuple[NDArray[np.floa
     # Sorted, so that the sums do not depend on the order of rows.
     ordered = rows.sort("node", column)
     places, values = ordered["node"].to_numpy(), ordered[column].to_numpy()
-    return np.bincount(places, values, height), np.bincount(places, values**2, height)
+    sums = [np.bincount(places, weights, height).astype(np.float64) for weights in (values, values**2)]
+    return sums[0], sums[1]
 
 
 def _variance(total: NDArray[np.float64], squares: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -6,12 +6,18 @@ Pure. How a profile is made is `profiles.py`, how two are compared is `diff.py`;
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from lake.tables import contract_of
 from pipelines.timelines.profiles import Profile, ranks
 from pipelines.timelines.wall_time import COMMUNICATION, COMPUTATION, COPY, CPU, UNTIMED, covered_ns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SUMMARIES, DEVICES, DIFFS = "gold.timeline_summaries", "gold.timeline_devices", "gold.timeline_diffs"
 
@@ -19,6 +25,20 @@ SUMMARIES, DEVICES, DIFFS = "gold.timeline_summaries", "gold.timeline_devices", 
 def summary_rows(profile: Profile, *, run_date: dt.date, input_digest: str) -> pl.DataFrame:
     """Rows of `gold.timeline_summaries`."""
     return _conformed(SUMMARIES, profile.names, run_id=profile.run_id, run_date=run_date, input_digest=input_digest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Times:
+    """Spans of one device with the class of each (`wall_time.py`)."""
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    rank: NDArray[np.int8]
+
+    def covered(self, *classes: int) -> int:
+        """How long at least one span of these classes runs."""
+        chosen = np.isin(self.rank, classes)
+        return covered_ns(self.start[chosen], self.end[chosen])
 
 
 def device_rows(spans: pl.DataFrame, *, run_id: str, run_date: dt.date, input_digest: str) -> pl.DataFrame:
@@ -37,12 +57,9 @@ def device_rows(spans: pl.DataFrame, *, run_id: str, run_date: dt.date, input_di
         places = own["place"].to_numpy()
         places = places[timed[places] & ~is_step[places]]
 
-        def covered(*classes: int, places: object = places) -> int:
-            chosen = places[[one in classes for one in rank[places].tolist()]]  # type: ignore[index]  # an array
-            return covered_ns(start[chosen], end[chosen])
-
-        computing, communicating = covered(COMPUTATION, CPU), covered(COMMUNICATION)
-        both = computing + communicating - covered(COMPUTATION, CPU, COMMUNICATION)
+        times = _Times(start=start[places], end=end[places], rank=rank[places])
+        computing, communicating = times.covered(COMPUTATION, CPU), times.covered(COMMUNICATION)
+        both = computing + communicating - times.covered(COMPUTATION, CPU, COMMUNICATION)
         busy_ns = covered_ns(start[places], end[places])
         rows.append(
             {
@@ -55,7 +72,7 @@ def device_rows(spans: pl.DataFrame, *, run_id: str, run_date: dt.date, input_di
                 "idle_ns": wall_ns - busy_ns,
                 "computation_ns": computing,
                 "communication_ns": communicating,
-                "copy_ns": covered(COPY),
+                "copy_ns": times.covered(COPY),
                 "overlapped_communication_ns": both,
                 "communication_overlap_ratio": both / communicating if communicating else None,
             }

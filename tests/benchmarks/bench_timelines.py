@@ -151,7 +151,7 @@ def compare_real(paths: Sequence[Path], *, repeats: int, hta_python: str | None)
 
 def giant_trace(path: Path, megabytes: int) -> None:
     """A trace of so many megabytes: steps of nested operators with launches, kernels, copies and arguments."""
-    args = json.dumps({"External id": 1, "Input Dims": [[8, 128, 64], [64, 64]], "Call stack": "x" * 120})
+    args = json.dumps({"External id": 1, "Input Dims": [[8, 128, 64], [64, 64]], "Call stack": "x" * 400})
     index = at = 0
     with path.open("w") as stream:
         stream.write('{"schemaVersion": 1, "baseTimeNanoseconds": 1795140000000000000, "traceEvents": [\n')
@@ -166,6 +166,8 @@ def giant_trace(path: Path, megabytes: int) -> None:
                     _event("cpu_op", f"inner{index % 31}", 1, thread, at + 5.5, 40.25, args),
                     _event("cuda_runtime", "cudaLaunchKernel", 1, thread, at + 10.5, 4.125, launch),
                     _event("kernel", f"gemm{index % 13}", 0, 7, at + 20.5, 60.75, launch),
+                    f'{{"ph":"s","id":{index},"pid":1,"tid":{thread},"ts":{at + 10.5},"cat":"ac2g","name":"ac2g"}}',
+                    f'{{"ph":"f","id":{index},"pid":0,"tid":7,"ts":{at + 20.5},"cat":"ac2g","name":"ac2g","bp":"e"}}',
                 ]
                 at += 100
             lines.append(_event("user_annotation", f"ProfilerStep#{index // 400}", 1, 1, at - 40_000, 40_000, "{}"))

@@ -33,8 +33,8 @@ def read_phases(value: object, output: OutputRow, *, first_index: int, faults: l
     latency_ns = round(min(output.latency_ms or 0.0, _MAX_MS) * _NS_PER_MS)
     end_ns = max([latency_ns, *(start_ns + duration_ns for _, start_ns, duration_ns in phases)])
     request_id = f"{output.sample_id}/{output.repeat_index}"
-    parts = [(REQUEST, REQUEST, None, 0, end_ns), *((name, PHASE, request_id, *times) for name, *times in phases)]
-    for place, (name, category, parent_id, start_ns, duration_ns) in enumerate(parts):
+    parts = [(REQUEST, 0, end_ns), *phases]
+    for place, (name, start_ns, duration_ns) in enumerate(parts):
         yield SpanRow(
             run_id=output.run_id,
             span_index=first_index + place,
@@ -42,10 +42,10 @@ def read_phases(value: object, output: OutputRow, *, first_index: int, faults: l
             name=name,
             start_ns=begin_ns + start_ns,
             duration_ns=duration_ns,
-            span_id=request_id if parent_id is None else f"{request_id}/{place}",
-            parent_span_id=parent_id,
+            span_id=f"{request_id}/{place}" if place else request_id,
+            parent_span_id=request_id if place else None,
             sample_id=output.sample_id,
-            category=category,
+            category=PHASE if place else REQUEST,
             process="backend",
             started_at=_EPOCH + dt.timedelta(microseconds=(begin_ns + start_ns) // 1000),
             status="ok" if output.status in ("ok", "assert_fail") else "error",

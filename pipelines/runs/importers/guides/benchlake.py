@@ -108,6 +108,11 @@ benchlake import run.jsonl
         FieldSource(source="run: tags", column="silver.runs.tags"),
         FieldSource(source="output lines", column="silver.outputs", note="columns have the names of the fields"),
         FieldSource(source="output: tokens", column="silver.output_tokens"),
+        FieldSource(
+            source="output: phases",
+            column="silver.spans",
+            note="one span for the request, which lasts as long as the latency, and one for each phase in it",
+        ),
         FieldSource(source="metric lines", column="silver.run_metrics"),
         FieldSource(source="span lines", column="silver.spans", note="span_index counts them as they stand"),
         FieldSource(source="end: status, ended_at, error_message", column="silver.runs.status"),

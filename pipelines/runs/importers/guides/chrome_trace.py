@@ -58,6 +58,16 @@ be gigabytes long; it is read in pieces.
         ),
         FieldSource(source="args and unknown members", column="silver.spans.attributes"),
         FieldSource(source="place in traceEvents", column="silver.spans.span_index"),
+        FieldSource(
+            source="ts, dur, pid, tid",
+            column="silver.spans.self_ns",
+            note="also depth, parent_span_index and lane: calls of one thread enclose each other",
+        ),
+        FieldSource(
+            source="ProfilerStep#N, args.correlation",
+            column="silver.spans.step",
+            note="on the CPU by time, on the GPU by the call that launched it",
+        ),
         FieldSource(source="traceName", column="silver.runs.suite", note="else trace"),
         FieldSource(
             source="categories of the events", column="silver.runs.backend", note="cuda, rocm, xpu, mtia or cpu"

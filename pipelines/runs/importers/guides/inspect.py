@@ -61,6 +61,11 @@ where they part. Inspect itself need not be installed to import.
             note="over all its calls, without models that graded",
         ),
         FieldSource(source="choices[0].logprobs", column="silver.output_tokens.logprobs"),
+        FieldSource(
+            source="events: span_begin and span_end, step, model, tool, subtask",
+            column="silver.spans",
+            note="one span for the sample around them; a model call is named generate, its model is an attribute",
+        ),
     ),
     surprises=(
         "A log whose header promises more samples than it holds lands with a reject that says so (rule sample_count).",
