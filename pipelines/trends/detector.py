@@ -50,12 +50,16 @@ MINIMUM_CHANGE_RATIO = 0.01
 _PENALTY = 4.0
 # A short series cannot pay that: a perfect step between equal halves gains 0.64 for each value.
 _MAX_PENALTY_SHARE = 0.45
-_MAX_P = 1.5e-3
+_MAX_P = 1e-3
 # Independent noise about the right levels shows a correlation as high as this in one series of a thousand.
 _LEAST_TREND_CORRELATION = 0.3
 _OUTLIER_SPREADS = 6.0
-# A distance from both levels beyond this many spreads says no more about where the change is.
+_FAR_SPREADS = 5.0
+_LASTING_COUNT = 6
+# A distance from both levels beyond this many spreads hardly says more about where the change is: only, by a little,
+# which of the two is nearer.
 _CLIPPED_SPREADS = 3.0
+_NEARNESS = 0.05
 _MAX_MOVES = 2
 # Series held ready at a time; the search itself makes smaller parts.
 _TOGETHER = 512
@@ -190,7 +194,32 @@ def _candidates(many: Sequence[_Series]) -> list[list[int]]:
     )
     for (place, start, _), cuts in zip(parts, inner, strict=True):
         first[place] += [start + cut for cut in cuts]
-    return [sorted(cuts) for cuts in first]
+    return [
+        sorted({*cuts, *_short_levels(series.values, sorted(cuts))}) for series, cuts in zip(many, first, strict=True)
+    ]
+
+
+def _short_levels(values: Floats, cuts: Sequence[int]) -> list[int]:
+    """Where runs of values begin and end that are far from their level on one side, and enough to be a level.
+
+    Of a few values ranks can tell no more than that they are the largest, which the price of a cut outweighs. A level
+    that came and went must have lasted longer than one that may only have begun: busy machines make many of those.
+    """
+    found = []
+    for start, end in segments(cuts, len(values)):
+        distances = values[start:end] - median(values[start:end])
+        usual = spread(values[start:end])
+        if usual > 0 and np.abs(distances).max() > _FAR_SPREADS * usual:
+            side = np.where(np.abs(distances) > _FAR_SPREADS * usual, np.sign(distances), 0)
+            edges = [0, *(np.flatnonzero(np.diff(side)) + 1).tolist(), end - start]
+            found += [
+                start + edge
+                for first, last in pairwise(edges)
+                if side[first] != 0
+                and last - first >= (MINIMUM_LENGTH if start + last == len(values) else _LASTING_COUNT)
+                for edge in (first, last)
+            ]
+    return [cut for cut in found if MINIMUM_LENGTH <= cut <= len(values) - MINIMUM_LENGTH]
 
 
 def _conclude(series: _Series, candidates: list[int], *, minimum_change_ratio: float) -> Detection:
@@ -234,9 +263,13 @@ def _find_steps(series: _Series, cuts: list[int], *, minimum_change_ratio: float
         before, after = median(values[start:cut]), median(values[cut:end])
         if abs(after - before) < minimum_change_ratio * abs(before):
             return 1.0
-        scores = normal_scores(values[start:end])
         return level_change_p(
-            scores, cut - start, inflation=inflation, series_length=count, minimum_length=MINIMUM_LENGTH
+            values[start:end],
+            normal_scores(values[start:end]),
+            cut - start,
+            inflation=inflation,
+            series_length=count,
+            minimum_length=MINIMUM_LENGTH,
         )
 
     p_values = [judge(*window) for window in _windows(cuts, count)]
@@ -264,8 +297,8 @@ def _settled(values: Floats, cuts: Sequence[int]) -> list[int]:
 def _best_place(values: Floats, start: int, cut: int, end: int) -> int:
     """Where within its window a cut best parts the level before from the level after.
 
-    Least squares about the two medians, with distances clipped so that one wild value cannot pull the cut to itself.
-    Ranks would do worse here: once two levels are apart, ranks no longer tell how far.
+    Least squares about the two medians, clipped so that one wild value cannot pull the cut to itself. Ranks would do
+    worse here: once two levels are apart, ranks no longer tell how far.
     """
     window = values[start:end]
     for _ in range(_MAX_MOVES):
@@ -274,7 +307,8 @@ def _best_place(values: Floats, start: int, cut: int, end: int) -> int:
         usual = max(usual, abs(after - before) / 20)
         if usual == 0:
             return cut
-        distances = np.minimum(np.abs(window[None, :] - np.array([[before], [after]])) / usual, _CLIPPED_SPREADS) ** 2
+        distances = np.abs(window[None, :] - np.array([[before], [after]])) / usual
+        distances = np.minimum(distances, _CLIPPED_SPREADS) ** 2 + _NEARNESS * distances
         costs = np.cumsum(distances[0] - distances[1])[MINIMUM_LENGTH - 1 : end - start - MINIMUM_LENGTH]
         if len(costs) == 0:
             return cut

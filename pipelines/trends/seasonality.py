@@ -28,6 +28,8 @@ _LEAST_CLEARNESS = 4.0
 _AS_GOOD = 0.85
 # More lags than this are of no calendar, and the transform of a huge series would only cost time.
 _LONGEST_SERIES = 20_000
+# What takes longer has happened a few times rather than with a period; a year of weeks is shorter.
+_LONGEST_PERIOD = 64
 
 
 def without_season(values: Floats, scores: Floats) -> tuple[Floats, int]:
@@ -46,7 +48,7 @@ def without_season(values: Floats, scores: Floats) -> tuple[Floats, int]:
 
 def find_period(scores: Floats) -> int:
     """The period of a series in observations, or 0."""
-    longest = len(scores) // _LEAST_PERIODS
+    longest = min(len(scores) // _LEAST_PERIODS, _LONGEST_PERIOD)
     if longest <= _SHORTEST_PERIOD or len(scores) > _LONGEST_SERIES:
         return 0
     agreement = _agreement(np.diff(scores))[_SHORTEST_PERIOD : longest + 1]

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.trends.scores import MAD_TO_SIGMA, median, spread
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -33,27 +35,53 @@ if TYPE_CHECKING:
 _MAX_CORRELATION = 0.8
 # A segment's own variance counts like that of as many values as it has, the common one like that of so many.
 _BORROWED = 20
+# The p of the values is multiplied by this before it is compared with that of their ranks.
+_SIZE_COUNTS = 10.0
+_CLIPPED_SPREADS = 3.0
 # Below this the tail formula does not hold, and nothing that is below is of interest.
 _LEAST_CLEAR = 1.2
 
 
-def level_change_p(scores: Floats, cut: int, *, inflation: float, series_length: int, minimum_length: int) -> float:
-    """P of a change of level at `cut` of a window, from the normal scores of the window's values.
+def level_change_p(
+    values: Floats, scores: Floats, cut: int, *, inflation: float, series_length: int, minimum_length: int
+) -> float:
+    """P of a change of level at `cut` of a window, from its values and their normal scores; two-sided.
 
-    `inflation` is how much more a mean varies than if values were independent (`variance_inflation`). Two-sided.
+    Ranks can say only so much about few values, however far apart two levels are. So the values themselves are asked
+    too, with their distances from the two medians clipped; what they say counts a tenth, since it rests on more than
+    exchangeability. `inflation` is how much more a mean varies than if values were independent.
     """
-    before, after = scores[:cut], scores[cut:]
-    distance = before.mean() - after.mean()
-    within = before.var(), after.var()
-    count = len(scores)
-    pooled = (cut * within[0] + len(after) * within[1]) / (count - 2)
+
+    def p_of(numbers: Floats) -> float:
+        squared_t = _squared_t(numbers[:cut], numbers[cut:]) / inflation
+        clearness = _as_normal(squared_t, freedom=max((len(numbers) - 2) / inflation, 1.0))
+        p = _after_search(clearness, least_share=minimum_length / len(numbers))
+        return _among_windows(p, len(numbers), series_length)
+
+    return min(p_of(scores), _SIZE_COUNTS * p_of(_clipped(values, cut)), 1.0)
+
+
+def _squared_t(before: Floats, after: Floats) -> float:
+    """The square of a two-sample t; infinite when neither side varies."""
+    counts, within = (len(before), len(after)), (before.var(), after.var())
+    pooled = (counts[0] * within[0] + counts[1] * within[1]) / (counts[0] + counts[1] - 2)
     # Where the spread changes too, the larger of the two errors counts (Welch's beside Student's). The spread of a
     # short segment is hardly known, so that part of it is the common one.
-    own = [(v * n + _BORROWED * pooled) / (n + _BORROWED) / n for v, n in zip(within, (cut, len(after)), strict=True)]
-    error = max(pooled * (1 / cut + 1 / len(after)), sum(own))
-    statistic = distance**2 / error if error > 0 else math.inf
-    clearness = _as_normal(statistic / inflation, freedom=max((count - 2) / inflation, 1.0))
-    return _among_windows(_after_search(clearness, least_share=minimum_length / count), count, series_length)
+    own = [(v * n + _BORROWED * pooled) / (n + _BORROWED) / n for v, n in zip(within, counts, strict=True)]
+    error = max(pooled * (1 / counts[0] + 1 / counts[1]), sum(own))
+    return float((before.mean() - after.mean()) ** 2 / error) if error > 0 else math.inf
+
+
+def _clipped(values: Floats, cut: int) -> Floats:
+    """The values with those far from the median of their side brought nearer; all alike where most are equal."""
+    parts = values[:cut], values[cut:]
+    middles = [median(part) for part in parts]
+    usual = MAD_TO_SIGMA * median(np.abs(np.concatenate([part - m for part, m in zip(parts, middles, strict=True)])))
+    if usual <= 0:
+        # Most values are equal: there is no noise to compare a distance with, and ranks must decide alone.
+        return np.tile([-1.0, 1.0], len(values))[: len(values)]
+    bounds = [_CLIPPED_SPREADS * max(usual, spread(part)) for part in parts]
+    return np.concatenate([part.clip(m - b, m + b) for part, m, b in zip(parts, middles, bounds, strict=True)])
 
 
 def line_change_p(
