@@ -34,9 +34,10 @@ def loaded_after(code: str) -> set[str]:
         ("import lake.store, lake.query, lake.maintenance", (*HEAVY, "dagster")),
         ("import resources.installation, resources.contract_checks", (*HEAVY, "dagster")),
         ("import pipelines.runs.steps, pipelines.evidence.steps", (*HEAVY, "dagster")),
+        ("import pipelines.embeddings.service, resources.embedders", (*HEAVY, "dagster", "onnxruntime", "tokenizers")),
         ("import assets.definitions", HEAVY),
     ],
-    ids=["python face", "command line", "lake", "resources", "pipelines", "code location"],
+    ids=["python face", "command line", "lake", "resources", "pipelines", "embeddings", "code location"],
 )
 def test_import_is_light(code: str, forbidden: tuple[str, ...]) -> None:
     assert loaded_after(code) & set(forbidden) == set()
