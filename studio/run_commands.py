@@ -151,18 +151,38 @@ def tag_history(words: RunWords, form: FormatOption = "table", as_json: JsonOpti
 
 @note_app.command("add")
 def note_add(
-    words: RunWords,
-    text: Annotated[str, typer.Option("--text", "-m", help="The note; Markdown.")],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Beginnings of run ids, or filters as KEY=GLOB.")
+    ] = None,
+    text: Annotated[str, typer.Option("--text", "-m", help="The note; Markdown.")] = "",
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            help="Instead of runs: pair:CANDIDATE/BASELINE, sample:RUN/SAMPLE, example:ID, databit:ID, "
+            "scenario:NAME or decision:ID.",
+        ),
+    ] = None,
     author: AuthorOption = None,
 ) -> None:
-    """Write a note on one run or several; notes are kept and never changed.
+    """Write a note on runs, or on one other thing; notes are kept and never changed.
 
     Example:  benchlake note add 3fa2 -m 'first run with the new tokenizer'
+    Example:  benchlake note add --on pair:3fa2/81bc -m 'differs in rounding only'
     """
+    from lake.errors import UserError
     from pipelines.runs.remarks import add_note, find_runs
 
     lake, act = open_installation().lake, read_act(author, None)
-    count = add_note(lake, find_runs(lake, words, now=act.at), text, act=act)
+    if (subject is None) == (not words):
+        raise UserError("Name runs, or one other thing by --on KIND:ID.")
+    if subject is not None:
+        from pipelines.experiments.notes import add_subject_note
+
+        kind, subject_id = add_subject_note(lake, subject, text, act=act)
+        sys.stdout.write(f"Noted on {kind} {subject_id}.\n")
+        return
+    count = add_note(lake, find_runs(lake, words or [], now=act.at), text, act=act)
     sys.stdout.write(f"Noted on {count} run{'' if count == 1 else 's'}.\n")
 
 
@@ -171,17 +191,27 @@ def note_list(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs as for note add; all when absent.")
     ] = None,
+    subject: Annotated[
+        str | None, typer.Option("--on", help="Notes of one other thing, as for note add, or of a kind: --on decision.")
+    ] = None,
     form: FormatOption = "table",
     as_json: JsonOption = False,
 ) -> None:
-    """Show notes, newest first, of some runs or of all.
+    """Show notes, newest first, of some runs or of all, or of another thing.
 
     Example:  benchlake note list tag='experiment-*' --json
+    Example:  benchlake note list --on decision
     """
-    from pipelines.runs.remarks import find_runs, list_notes
+    from pipelines.runs.remarks import find_runs, list_notes, read_notes
     from studio.rendering import emit
 
     lake = open_installation().lake
+    if subject is not None:
+        from pipelines.experiments.notes import note_subject
+
+        kind, subject_id = note_subject(lake, subject) if ":" in subject else (subject, None)
+        emit(read_notes(lake, kind, [subject_id] if subject_id else None), "json" if as_json else form)
+        return
     ids = find_runs(lake, words, now=dt.datetime.now(dt.UTC))["run_id"].to_list() if words else None
     emit(list_notes(lake, ids), "json" if as_json else form)
 

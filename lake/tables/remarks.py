@@ -7,7 +7,7 @@ import dataframely as dy
 from lake.contracts import TableContract, timestamp, vocabulary
 
 TAG_ACTIONS = ("add", "remove")
-NOTE_SUBJECTS = ("run",)
+NOTE_SUBJECTS = ("run", "pair", "sample", "example", "databit", "scenario", "decision")
 
 
 class TagEvents(dy.Schema):
@@ -27,7 +27,7 @@ class Notes(dy.Schema):
 
     note_id = dy.String(primary_key=True, description="Stable id of the note.")
     subject_kind = vocabulary(*NOTE_SUBJECTS, description="What the note is about.")
-    subject_id = dy.String(description="Id of it, for instance a run_id.")
+    subject_id = dy.String(description="Id of it: a run_id; candidate/baseline of a pair; run_id/sample_id of a sample; and so on.")
     text = dy.String(min_length=1, description="The note, Markdown.")
     author = dy.String(description="Who wrote it.")
     noted_at = timestamp("When it was done.", nullable=False)

@@ -162,19 +162,24 @@ def with_tags(runs: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
 
 def add_note(lake: Lake, runs: pl.DataFrame, text: str, *, act: Act) -> int:
     """Write the same note to every run; the number of notes. Raises `UserError` for an empty one."""
+    return write_notes(lake, "run", runs["run_id"].to_list(), text, act=act)
+
+
+def write_notes(lake: Lake, subject_kind: str, subject_ids: Sequence[str], text: str, *, act: Act) -> int:
+    """Write the same note on things of one kind of `NOTE_SUBJECTS`; the number of notes."""
     if not text.strip():
         raise UserError("A note needs a text.")
     rows = pl.DataFrame(
         [
             {
-                "note_id": derived_id("note", "run", run_id, act.at.isoformat(), text),
-                "subject_kind": "run",
-                "subject_id": run_id,
+                "note_id": derived_id("note", subject_kind, subject_id, act.at.isoformat(), text),
+                "subject_kind": subject_kind,
+                "subject_id": subject_id,
                 "text": text,
                 "author": act.author,
                 "noted_at": act.at,
             }
-            for run_id in runs["run_id"]
+            for subject_id in subject_ids
         ],
         schema=contract_of(NOTES).dtypes,
     )
@@ -183,9 +188,16 @@ def add_note(lake: Lake, runs: pl.DataFrame, text: str, *, act: Act) -> int:
 
 def list_notes(lake: Lake, run_ids: Sequence[str] | None = None) -> pl.DataFrame:
     """Notes on runs, newest first: noted_at, run_id, author, text."""
-    where: dict[str, Any] = {"subject_kind": "run"} | ({} if run_ids is None else {"subject_id": list(run_ids)})
-    notes = lake.read(NOTES, where=where).sort("noted_at", "note_id", descending=True)
+    notes = read_notes(lake, "run", run_ids)
     return notes.select("noted_at", pl.col("subject_id").alias("run_id"), "author", "text")
+
+
+def read_notes(lake: Lake, subject_kind: str, subject_ids: Sequence[str] | None = None) -> pl.DataFrame:
+    """Notes on things of one kind, newest first: noted_at, subject_id, author, text."""
+    where: dict[str, Any] = {"subject_kind": subject_kind}
+    where |= {} if subject_ids is None else {"subject_id": list(subject_ids)}
+    notes = lake.read(NOTES, where=where).sort("noted_at", "note_id", descending=True)
+    return notes.select("noted_at", "subject_id", "author", "text")
 
 
 def designate_baseline(

@@ -135,3 +135,22 @@ def test_exports_for_others(filled, tmp_path) -> None:
 @pytest.mark.parametrize("name", ["run", "export", "comparison", "scenario", "decision", "silver.runs"])
 def test_schemas_are_printed(bench, name) -> None:
     assert json.loads(bench("schema", name).stdout)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_notes_on_other_things_than_runs(filled) -> None:
+    for subject in ("pair:cand/base", "sample:cand/list", "run:base"):
+        assert filled("note", "add", "--on", subject, "-m", f"about {subject}").returncode == 0
+    (note,) = json.loads(filled("note", "list", "--on", "pair:cand/base", "--json").stdout)
+    assert (note["subject_id"], note["text"], note["author"]) == ("cand-run/base-run", "about pair:cand/base", "ada")
+    assert len(json.loads(filled("note", "list", "--on", "sample", "--json").stdout)) == 1
+    assert len(json.loads(filled("note", "list", "--json").stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    "subject", ["pair:cand", "sample:cand/none", "example:x", "decision:x", "moon:1", "run", "run:"]
+)
+def test_notes_on_nothing_are_refused(filled, subject) -> None:
+    said = filled("note", "add", "--on", subject, "-m", "x")
+    assert said.returncode == 3
+    assert "Traceback" not in said.stderr
+    assert filled("note", "add", "-m", "x").returncode == 3
