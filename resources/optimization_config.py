@@ -16,9 +16,9 @@ class OptimizationConfig(BaseModel):
     template: str = Field(default="transport-orders", description="Template; the shipped demo is saved when missing.")
     optimizer: Optimizer = Field(default="labeled_few_shot", description="Optimiser; see docs/optimization.md.")
     labeled_demo_count: int = Field(default=8, ge=0, le=64, description="Most demos shown.")
-    max_validation: int = Field(default=10, ge=1, description="Validation items, for which it is chosen.")
+    max_validation: int = Field(default=8, ge=1, description="Validation items, for which it is chosen.")
     max_test: int = Field(default=24, ge=1, description="Test items, by which it is judged.")
     budget_seconds: float = Field(
-        default=180.0, gt=0, description="Time that a night may spend on it.", allow_inf_nan=False
+        default=300.0, gt=0, description="Time that a night may spend on it.", allow_inf_nan=False
     )
     seed: int = Field(default=0, description="Seed.")

@@ -245,7 +245,10 @@ def match_demos(lake: Lake, template: Template) -> list[str]:
 def _versions(lake: Lake, name: str) -> pl.DataFrame:
     rows = lake.read(TEMPLATES, where={"template_id": derived_id("template", name)}).sort("version_index")
     if rows.is_empty():
-        raise UserError.unknown("template", name, lake.read(TEMPLATES, columns=["template"])["template"].unique())
+        known = lake.read(TEMPLATES, columns=["template"])["template"].unique().to_list()
+        if not known:
+            raise UserError("There is no template yet. Save one: benchlake dspy templates save FILE, or the demo.")
+        raise UserError.unknown("template", name, known)
     return rows
 
 

@@ -76,8 +76,8 @@ def test_the_night_s_plan_leaves_templates_runs_trials_programs_and_uses(install
     assert lake.row_count("gold.dspy_trials") == len(observed) == 4
     assert lake.row_count("gold.dspy_programs") == 2
     uses = lake.read("silver.example_usages")
-    # One candidate of eight demos on ten validation items.
-    assert (uses.height, set(uses["consumer_kind"])) == (80, {"optimization_run"})
+    # One candidate of eight demos on eight validation items.
+    assert (uses.height, set(uses["consumer_kind"])) == (64, {"optimization_run"})
     materialised = {
         event.asset_key.to_user_string(): event.materialization.metadata
         for event in result.get_asset_materialization_events()

@@ -125,7 +125,7 @@ def test_an_optimisation_is_told_as_it_goes_and_can_be_looked_at(dspy, tmp_path)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("optimize", "nothing"), "There is no template named 'nothing'"),
+        (("optimize", "nothing"), "There is no template yet. Save one"),
         (("optimize", "orders", "--set", "demos=3"), "setting of the optimisers named 'demos'"),
         (("optimize", "orders", "--set", "depth"), "is not NAME=NUMBER"),
         (("optimize", "orders", "--set", "depth=0"), "greater than or equal to 1"),
