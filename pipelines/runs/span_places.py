@@ -231,14 +231,16 @@ def _self_times(
 ) -> NDArray[np.int64]:
     if may_overlap:
         owners, lows, highs = own_pieces(start, end, parent)
-        own = np.zeros(start.size, dtype=np.int64)
-        np.add.at(own, owners, highs - lows)
-        return own
+        covered = np.zeros(start.size, dtype=np.int64)
+        np.add.at(covered, owners, highs - lows)
+        return covered
     inside = np.zeros(start.size, dtype=np.int64)
     children = np.flatnonzero(parent >= 0)
     owner = parent[children]
     np.add.at(inside, owner, np.minimum(end[children], end[owner]) - np.minimum(start[children], end[owner]))
-    return np.maximum(end - start - inside, 0)
+    own = end - start - inside
+    own[own < 0] = 0
+    return own
 
 
 def _grouped_maximum(values: NDArray[np.int64], is_first: NDArray[np.bool_]) -> NDArray[np.int64]:
