@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from studio.optimization_words import print_json, print_run, print_sync
 from studio.options import AuthorOption, FormatOption, JsonOption, ReasonOption, open_installation, say
 from studio.template_commands import author_of, now, template_app
-
-if TYPE_CHECKING:
-    from pipelines.optimization.syncing import SyncResult
 
 OneRun = Annotated[str, typer.Argument(metavar="RUN", help="Beginning of an optimisation run's id, or `latest`.")]
 # As pipelines/optimization/settings.py has them; a test compares the two.
@@ -108,13 +106,13 @@ def optimize(
         )
     run = dict(end.result.row)
     if as_json:
-        _print_json(run)
+        print_json(run)
         return
     if not end.result.is_new:
         say("This run has finished before, with the same template, items, settings and model; nothing was asked.")
-    _print_run(run)
+    print_run(run)
     if end.synced is not None:
-        _print_sync(end.synced)
+        print_sync(end.synced)
     sys.stdout.write(f"Look closer:  benchlake dspy trials {run['optimization_run_id'][:8]}\n")
 
 
@@ -193,9 +191,9 @@ def show(run: OneRun = "latest", as_json: JsonOption = False) -> None:
 
     row = read_run(open_installation().lake, run)
     if as_json:
-        _print_json(row)
+        print_json(row)
     else:
-        _print_run(row)
+        print_run(row)
 
 
 @dspy_app.command()
@@ -268,7 +266,7 @@ def sync(run: OneRun = "latest", author: AuthorOption = None) -> None:
     from resources.optimization import sync_run
 
     installation = open_installation()
-    _print_sync(sync_run(installation, run, author=author_of(author), clock=now))
+    print_sync(sync_run(installation, run, author=author_of(author), clock=now))
     for name in settle_templates(installation.lake, now=now()):
         sys.stdout.write(f"{name} was settled by the gates.\n")
 
@@ -292,49 +290,3 @@ def _read_settings(words: list[str]) -> Any:  # noqa: ANN401 - OptimizerSettings
     except ValidationError as error:
         problem = error.errors()[0]
         raise UserError(f"--set {problem['loc'][0]}: {problem['msg']} (given: {problem['input']!r}).") from None
-
-
-def _print_json(run: dict[str, Any]) -> None:
-    import polars as pl
-
-    from lake.tables import contract_of
-    from studio.rendering import as_json
-
-    rows = pl.DataFrame([run], schema=contract_of("gold.dspy_runs").dtypes)
-    sys.stdout.write(as_json(rows)[1:-1] + "\n")
-
-
-def _print_run(run: dict[str, Any]) -> None:
-    from pipelines.optimization.listing import tell_outcome
-    from studio.rendering import printable
-
-    lines = [
-        f"Optimisation run {run['optimization_run_id'][:8]} of {run['template']}@{run['template_version_index']}: "
-        f"{run['state']}" + (f". {run['state_reason']}" if run["state_reason"] else "."),
-        (
-            f"{run['optimizer']} on {run['train_count']} training, {run['validation_count']} validation and "
-            f"{run['test_count']} test items; {run['language_model']} ({run['model']}), seed {run['seed']}."
-        ),
-        (
-            f"{run['trial_count']} trials, {run['call_count']} calls and {run['cached_call_count']} from the cache, "
-            f"{run['input_token_count'] + run['output_token_count']:,} tokens, {run['duration_ms'] / 1000:.0f} s."
-        ),
-        tell_outcome(run),
-    ]
-    sys.stdout.write("\n".join(map(printable, lines)) + "\n")
-
-
-def _print_sync(synced: SyncResult) -> None:
-    from studio.rendering import printable
-
-    uses = f"{synced.usage_count} uses of examples recorded"
-    unknown = (
-        f", {synced.unknown_example_count} demos are no examples of the store" if synced.unknown_example_count else ""
-    )
-    lines = [f"{uses}{unknown}; {synced.curation_count} demos offered to the curation queue."]
-    if synced.version is not None:
-        waits = "waits for its gates (benchlake gate)" if synced.version.state == "pending" else "stands"
-        lines.append(
-            f"{synced.version} ({synced.version.state}) {waits}; evaluation run {synced.evaluation_run_ids[-1][:8]}."
-        )
-    sys.stdout.write("\n".join(map(printable, lines)) + "\n")

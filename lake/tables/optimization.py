@@ -115,7 +115,7 @@ class DspyRuns(dy.Schema):
 class DspyTrials(dy.Schema):
     """A program evaluated on items, recorded while the run goes on."""
 
-    trial_id = dy.String(primary_key=True, description="Id, derived from run, program, items, their scores and occurrence.")
+    trial_id = dy.String(primary_key=True, description="Id of run, program, items, scores and occurrence.")
     optimization_run_id = dy.String(description="Optimisation run; joins gold.dspy_runs.")
     trial_index = count("Place in the run, from 0; a run that was taken up goes on counting.", nullable=False)
     trial_kind = vocabulary(*TRIAL_KINDS, description="Why the program was evaluated.")
