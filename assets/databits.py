@@ -51,7 +51,8 @@ def suite_databits(installation: dg.ResourceParam[Installation]) -> Iterator[dg.
 
 @dg.multi_asset(
     name="databit_lineage",
-    specs=[table_spec(table, deps=[DATABITS]) for table in LINEAGE_TABLES],
+    # After the examples, whose content is units too: theirs are then scored and queued in the same night.
+    specs=[table_spec(table, deps=[DATABITS, "silver.examples"]) for table in LINEAGE_TABLES],
     pool="databits",
 )
 def databit_lineage(

@@ -79,7 +79,7 @@ def parse_lines(lines: Sequence[Line], options: ImportOptions) -> tuple[pl.DataF
             values.append(row[name])
     # Arrow builds lists of structs a hundred times as fast as Polars does from Python objects.
     arrays = [pa.array(columns[field.name], type=field.type) for field in _ARROW_SCHEMA]
-    return pl.DataFrame(pa.table(arrays, schema=_ARROW_SCHEMA)).cast(LINE_SCHEMA), refusals
+    return pl.DataFrame(pa.table(arrays, schema=_ARROW_SCHEMA)).cast(pl.Schema(LINE_SCHEMA)), refusals
 
 
 def _parse(line: Line, options: ImportOptions) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def draft_rows(drafts: Iterable[Draft]) -> pl.DataFrame:
     """Drafts as a frame of `DRAFT_SCHEMA`. Raises `UserError` for content that is no JSON value."""
     # Arrow builds lists of structs a hundred times as fast as Polars does from Python objects.
     rows = pa.Table.from_pylist([_draft_row(draft) for draft in drafts], schema=_ARROW_SCHEMA)
-    return pl.DataFrame(rows).cast(DRAFT_SCHEMA)
+    return pl.DataFrame(rows).cast(pl.Schema(DRAFT_SCHEMA))
 
 
 def _draft_row(draft: Draft) -> dict[str, object]:
