@@ -63,7 +63,36 @@ class AttributionDeltas(dy.Schema):
     computed_at = timestamp("When the later value was computed.", nullable=False)
 
 
+class AttributionEvaluations(dy.Schema):
+    """A program asked the same items with some of its demos: what ablation and Shapley values are made of."""
+
+    evaluation_id = dy.String(primary_key=True, description="Stable id: of the game and the demos that were shown.")
+    run_id = dy.String(description="Optimisation run whose best program it is; joins gold.dspy_runs.")
+    game_digest = dy.String(
+        regex="^[0-9a-f]{64}$",
+        description="SHA-256 of program, items, model and template; evaluations of one game may be compared.",
+    )
+    coalition_digest = dy.String(regex="^[0-9a-f]{64}$", description="SHA-256 of the examples that were shown.")
+    example_ids = dy.List(dy.String(), description="Examples that were shown, sorted; empty for none.")
+    item_ids = dy.List(dy.String(), description="Examples that were asked; joins silver.examples.")
+    item_scores = dy.List(dy.Float64(), description="Their scores, in the same order.")
+    score = measure("score", "Mean score of the items, from 0 to 1.", nullable=False)
+    item_count = count("Items asked.", nullable=False)
+    error_count = count("Items without a usable output; they score 0. Null where a trial was taken over.")
+    trial_id = dy.String(nullable=True, description="Trial that was this very evaluation, so that nothing was asked.")
+    evaluated_at = timestamp("When the evaluation ended.", nullable=False)
+
+
 TABLES = (
+    TableContract(
+        name="attribution_evaluations",
+        layer="gold",
+        grain="One row per game and set of demos that was asked with.",
+        schema=AttributionEvaluations,
+        sort_by=("run_id", "game_digest", "evaluated_at"),
+        is_append_only=True,
+        aligned_lists=("item_ids", "item_scores"),
+    ),
     TableContract(
         name="attributions",
         layer="gold",
