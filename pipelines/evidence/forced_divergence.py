@@ -84,7 +84,7 @@ def forced_rows(matched: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
     return (
         rows.filter(pl.col("position_count") > 0)
         .select(list(contract.dtypes))
-        .cast(dict(contract.dtypes))
+        .cast(pl.Schema(contract.dtypes))
         .sort("comparison_id", "sample_id", "repeat_index")
     )
 

@@ -37,7 +37,10 @@ _SCORES = pl.List(pl.Struct({"scorer": pl.String(), "value": pl.Float64()}))
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a family found, before it is held against the margin; without an effect there is nothing to hold."""
+    """What a family found, before it is held against the margin; without an effect there is nothing to hold.
+
+    Where the effect is known between bounds alone, `failing_at` is the interval of the bound that could fail.
+    """
 
     sample_count: int
     notes: tuple[str, ...] = ()
@@ -45,6 +48,7 @@ class Evidence:
     baseline_value: float | None = None
     effect: float | None = None
     interval_at: IntervalAt | None = None
+    failing_at: IntervalAt | None = None
     description: str = ""
     missing: str = ""
 
@@ -212,6 +216,7 @@ def _token_divergence(gate: Gate, outputs: pl.DataFrame) -> Evidence:
         candidate_value=found.effect,
         effect=found.effect,
         interval_at=found.interval_at,
+        failing_at=found.failing_at,
         description=found.description,
         missing=found.missing,
     )

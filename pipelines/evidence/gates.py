@@ -163,7 +163,7 @@ def _judgement(gate: Gate, found: Evidence, *, margin: float | None) -> Judgemen
         return known
     distance = _distance(gate, margin, found.effect, interval)
     verdict, why = _verdict(gate, found, distance)
-    detectable = _detectable(gate, margin, interval)
+    detectable = _detectable(gate, margin, (found.failing_at or found.interval_at)(gate.confidence))
     if verdict == "inconclusive":
         why.append(_what_could_fail(gate, detectable))
     limit, worse = _limit(gate, margin)
@@ -218,7 +218,9 @@ def _verdict(gate: Gate, found: Evidence, distance: _Distance) -> tuple[Verdict,
         return "pass", ["The whole interval is inside the margin."]
     if distance.better_end < 0:
         return "fail", ["The whole interval is beyond the margin."]
-    return "inconclusive", ["The interval reaches over the margin.", *_deciding_count(found.sample_count, distance)]
+    # Where the evidence itself leaves room, more samples would not close it.
+    deciding = [] if found.failing_at is not None else _deciding_count(found.sample_count, distance)
+    return "inconclusive", ["The interval reaches over the margin.", *deciding]
 
 
 def _samples_for_quantile(gate: Gate) -> int:

@@ -227,7 +227,7 @@ def _mark(
         failed_count=row["failed_count"],
         position_count=row["position_count"],
         is_exact=is_exact,
-        first_error=rows["error_message"].drop_nulls().first(),
+        first_error=next(iter(rows["error_message"].drop_nulls().to_list()), None),
     )
 
 

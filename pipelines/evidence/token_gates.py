@@ -49,6 +49,7 @@ class TokenEvidence:
     notes: tuple[str, ...] = ()
     effect: float | None = None
     interval_at: IntervalAt | None = None
+    failing_at: IntervalAt | None = None
     description: str = ""
     missing: str = ""
 
@@ -74,6 +75,7 @@ def _mean_kl(pairs: pl.DataFrame) -> TokenEvidence:
         notes=() if is_exact else ("The lists of the two sides leave room for all between the bounds.",),
         effect=low,
         interval_at=lambda confidence: Interval(max(low_at(confidence).low, 0.0), high_at(confidence).high),
+        failing_at=None if is_exact else low_at,
         description=f"mean KL over {_positions(scored)} positions of given tokens{known}:",
     )
 

@@ -49,6 +49,10 @@ def test_bounds_can_show_that_a_backend_is_too_far_but_not_that_it_is_near() -> 
     open_ = judged(rows)
     assert open_.verdict == "inconclusive"
     assert any("upper bound 2.0" in reason for reason in open_.reasons)
+    # More samples do not make lists longer; and what would fail is told by the lower bound, not by the room above it.
+    assert not any("would decide" in reason for reason in open_.reasons)
+    assert open_.minimum_detectable_effect is not None
+    assert 0.01 < open_.minimum_detectable_effect < 0.011
     assert judged([scored(0.05 + place * 1e-4, 2.0) for place in range(30)]).verdict == "fail"
 
 
