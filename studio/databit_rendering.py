@@ -148,7 +148,7 @@ def print_items(lake: Lake, items: pl.DataFrame) -> None:
     rows = read_versions(lake, own["subject_id"].to_list(), columns=["databit_id", "version", "content"])
     contents = {(databit_id, version): content for databit_id, version, content in rows.iter_rows()}
     for item in items.iter_rows(named=True):
-        sys.stdout.write(f"{item['item_id']}  {item['rule']}, until {item['claimed_until']:%H:%M} UTC\n")
+        sys.stdout.write(f"{item['item_id']}  {item['rule']}, until {item['claim_expires_at']:%H:%M} UTC\n")
         sys.stdout.write(f"  {printable(item['reason'])}\n")
         if item["assistant_label"]:
             sure = f"{item['assistant_confidence']:.0%}"

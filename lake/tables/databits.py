@@ -156,7 +156,7 @@ class CurationItems(dy.Schema):
     assistant_confidence = measure("ratio", "How sure it is: probability of its label among the three.", min=0)
     assistant_model = dy.String(nullable=True, description="Model that labelled it.")
     claimed_by = dy.String(nullable=True, description="Who works on it.")
-    claimed_until = timestamp("The claim runs out then; null when nobody claimed it.")
+    claim_expires_at = timestamp("The claim runs out then; null when nobody claimed it.")
     reviewer = dy.String(nullable=True, description="Who decided.")
     decision_note = dy.String(nullable=True, description="Why it was decided so.")
     result_id = dy.String(nullable=True, description="DataBit that the decision wrote.")

@@ -170,7 +170,7 @@ class DspyStopRequests(dy.Schema):
     optimization_run_id = dy.String(description="Run that is to stop.")
     requested_at = timestamp("When it was asked.", nullable=False)
     requested_by = dy.String(description="Who asked.")
-    reason = dy.String(nullable=True, description="Why.")
+    reason = dy.String(nullable=True, description="Why it should stop.")
 
 
 TABLES: tuple[TableContract, ...] = (

@@ -134,7 +134,7 @@ class Acknowledgements(dy.Schema):
     is_withdrawn = dy.Bool(description="Whether an earlier acknowledgement is taken back.")
     acknowledged_at = timestamp("When it was done.", nullable=False)
     acknowledged_by = dy.String(description="Who did it.")
-    reason = dy.String(min_length=1, description="Why.")
+    reason = dy.String(min_length=1, description="Why the change is accepted.")
 
 
 TABLES = (

@@ -139,7 +139,7 @@ def claim_items(lake: Lake, *, reviewer: str, count: int, now: dt.datetime, rule
         if len(held) == count:
             break
         if _is_free(item, reviewer, now) and _claim(lake, item, reviewer, now):
-            held.append(item | {"state": "claimed", "claimed_by": reviewer, "claimed_until": now + CLAIM_LENGTH})
+            held.append(item | {"state": "claimed", "claimed_by": reviewer, "claim_expires_at": now + CLAIM_LENGTH})
     return pl.DataFrame(held, schema=_TYPES)
 
 
@@ -147,7 +147,7 @@ def release_items(lake: Lake, *, reviewer: str) -> int:
     """Give back everything that `reviewer` claimed and did not decide; how many."""
     held = list_items(lake, states=["claimed"]).filter(pl.col("claimed_by") == reviewer)
     free = held.with_columns(
-        state=pl.lit("open"), claimed_by=pl.lit(None, pl.String), claimed_until=pl.lit(None, _TYPES["claimed_until"])
+        state=pl.lit("open"), claimed_by=pl.lit(None, pl.String), claim_expires_at=pl.lit(None, _TYPES["claim_expires_at"])
     )
     return lake.upsert(ITEMS, free).rows_written if free.height else 0
 
@@ -177,7 +177,7 @@ def decide_item(
         standing = find_item(lake, item_id)
         _refuse_decided(standing)
         raise UserError(
-            f"Item {item['item_id']} is claimed by {standing['claimed_by']} until {standing['claimed_until']}. "
+            f"Item {item['item_id']} is claimed by {standing['claimed_by']} until {standing['claim_expires_at']}. "
             "Take another one:  benchlake databits curation claim"
         )
     hand = Hand(
@@ -187,7 +187,7 @@ def decide_item(
     row = item | {
         "state": DECIDED[decision],
         "claimed_by": None,
-        "claimed_until": None,
+        "claim_expires_at": None,
         "reviewer": reviewer,
         "decision_note": note,
         "result_id": key.databit_id if key else None,
@@ -204,12 +204,12 @@ def _refuse_decided(item: Item) -> None:
 
 
 def _is_free(item: Item, reviewer: str, now: dt.datetime) -> bool:
-    is_held = item["state"] == "claimed" and item["claimed_by"] != reviewer and item["claimed_until"] > now
+    is_held = item["state"] == "claimed" and item["claimed_by"] != reviewer and item["claim_expires_at"] > now
     return item["state"] in {"open", "claimed"} and not is_held
 
 
 def _claim(lake: Lake, item: Item, reviewer: str, now: dt.datetime) -> bool:
-    claimed = item | {"state": "claimed", "claimed_by": reviewer, "claimed_until": now + CLAIM_LENGTH}
+    claimed = item | {"state": "claimed", "claimed_by": reviewer, "claim_expires_at": now + CLAIM_LENGTH}
 
     def is_free(standing: pl.DataFrame) -> bool:
         return standing.height == 1 and _is_free(standing.row(0, named=True), reviewer, now)
