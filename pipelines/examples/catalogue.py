@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -19,6 +20,8 @@ _COLUMNS = (
     "example_id", "function_name", "domain", "tags", "source", "license", "input_digest", "text_digest",
     "effectiveness_score", "is_deleted",
 )  # fmt: skip
+# Beyond so many commits the feed costs more than the table.
+_FOLLOWED_COMMITS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +68,14 @@ class Catalogue:
     version: int
     rows: pl.DataFrame
 
+    @cached_property
+    def living(self) -> pl.DataFrame:
+        """The rows of examples that are not deleted."""
+        return self.rows.filter(ALL.predicate())
+
     def matching(self, wanted: ExampleFilter) -> pl.DataFrame:
         """The rows that a filter admits."""
-        return self.rows.filter(wanted.predicate())
+        return self.living if wanted.is_open else self.rows.filter(wanted.predicate())
 
 
 def read_catalogue(lake: Lake, *, standing: Catalogue | None = None) -> Catalogue:
@@ -75,6 +83,23 @@ def read_catalogue(lake: Lake, *, standing: Catalogue | None = None) -> Catalogu
     version = lake.version(EXAMPLES)
     if standing is not None and standing.version == version:
         return standing
+    if standing is not None and standing.version >= 0 and 0 < version - standing.version <= _FOLLOWED_COMMITS:
+        return Catalogue(version, _followed(lake, standing, version))
     at = version if version >= 0 else None
-    rows = lake.read(EXAMPLES, columns=_COLUMNS, at=at).with_columns(vector_id=vector_ids(pl.col("text_digest")))
-    return Catalogue(version, rows.sort("example_id"))
+    return Catalogue(version, _with_vector_ids(lake.read(EXAMPLES, columns=_COLUMNS, at=at)).sort("example_id"))
+
+
+def _followed(lake: Lake, standing: Catalogue, version: int) -> pl.DataFrame:
+    """The rows of `standing` with what later commits did to them."""
+    feed = lake.changes(EXAMPLES, standing.version, until=version, columns=_COLUMNS)
+    is_after = pl.col("_change_type").is_in(["insert", "update_postimage"])
+    # Within a commit what goes comes before what arrives.
+    ordered = feed.with_columns(is_after=is_after).sort("_commit_version", "is_after")
+    last = ordered.unique("example_id", keep="last")
+    kept = standing.rows.filter(~pl.col("example_id").is_in(last["example_id"].to_list()))
+    arrived = _with_vector_ids(last.filter("is_after").select(_COLUMNS))
+    return pl.concat([kept, arrived]).sort("example_id")
+
+
+def _with_vector_ids(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(vector_id=vector_ids(pl.col("text_digest")))

@@ -46,7 +46,8 @@ def draft_of_record(record: object, mapping: FieldMapping, *, source: str) -> Ex
         function_name=labels["function_name"],
         domain=labels["domain"],
         tags=sorted({*_tags(record.get("tags")), *mapping.tags}),
-        source=labels["source"] or source,
+        # An example that was exported knows where it is from, or that nobody said.
+        source=labels["source"] or (None if "example_id" in record else source),
         license=None if labels["license"] is None else canonical_license(labels["license"]),
     )
     check_example(draft)

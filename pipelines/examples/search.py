@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 from lake.errors import UserError
 from pipelines.databits.units import canonical_text
 from pipelines.embeddings.embedder import Embedder, Vectors
-from pipelines.embeddings.index import VectorIndex
+from pipelines.embeddings.index import Neighbours, VectorIndex
 from pipelines.embeddings.texts import text_of_json
-from pipelines.examples.catalogue import ALL, ExampleFilter
+from pipelines.examples.catalogue import ALL, Catalogue, ExampleFilter
 from pipelines.examples.digests import input_digest
 from pipelines.examples.drafts import ExampleDraft
 from pipelines.examples.keyword_sync import sync_keywords
@@ -31,6 +31,8 @@ from pipelines.examples.store import DEFAULT_LIMIT, ExampleStore
 Mode = Literal["hybrid", "embedding", "keywords"]
 # So many candidates of each kind are fused for every result that is wanted.
 _POOL_FACTOR, _POOL_LEAST = 5, 50
+# Texts of other kinds (outputs, prompts, data units) are looked past up to this many for each example.
+_OTHER_TEXTS = 4
 # Cosine of two inputs above which the shipped model has nearly always seen the same question in other words.
 NEAR_DUPLICATE_SIMILARITY = 0.95
 # Examples that are not embedded yet and are for a comparison; each costs a few milliseconds.
@@ -101,79 +103,88 @@ class ExampleSearch:
         Rows of silver.examples with `similarity`, 1 for equal inputs, the nearest first. Of those that were added since
         the index was synchronised, the few that share most words with the draft are compared.
         """
-        wanted = ExampleFilter(function_name=draft.function_name)
-        digest = input_digest(draft.inputs)
-        same = self.store.catalogue().matching(wanted).filter(pl.col("input_digest") == digest)["example_id"]
+        catalogue, wanted = self.store.catalogue(), ExampleFilter(function_name=draft.function_name)
+        matching = catalogue.matching(wanted)
+        same = matching.filter(pl.col("input_digest") == input_digest(draft.inputs))["example_id"]
         similar = dict.fromkeys(same, 1.0)
         if self._embedder is not None:
             text = text_of_json(canonical_text(dict(draft.inputs)))
             vector = self._encode([text])
-            near = [*self._by_meaning(vector, wanted, count), *self._not_embedded(vector, text, wanted)]
+            near = [*self._by_meaning(catalogue, vector, wanted, count), *self._fresh(catalogue, vector, text, wanted)]
             similar |= {name: value for name, value in near if value >= min_similarity and name not in similar}
         similar.pop(draft.key_id(), None)
         best = sorted(similar.items(), key=lambda pair: (-pair[1], pair[0]))[:count]
         rows = self.store.read([name for name, _ in best])
         return rows.with_columns(similarity=pl.Series([similar[name] for name in rows["example_id"]], dtype=pl.Float64))
 
-    def keywords(self) -> KeywordIndex:
-        """The keyword index, brought up to the table."""
-        self._keywords = sync_keywords(self.store.lake, self._keyword_folder, known=self._keywords)
+    def keywords(self, version: int | None = None) -> KeywordIndex:
+        """The keyword index, brought up to the table, or kept if it is at `version` already."""
+        if self._keywords is None or self._keywords.version != version:
+            self._keywords = sync_keywords(self.store.lake, self._keyword_folder, known=self._keywords)
         return self._keywords
 
     def _search(
         self, vector: Vectors | None, text: str | None, mode: Mode, wanted: ExampleFilter, count: int, diversity: float
     ) -> Found:
         _check(count, diversity)
+        catalogue = self.store.catalogue()
         pool = max(count * _POOL_FACTOR, _POOL_LEAST)
-        near = self._by_meaning(vector, wanted, pool) if vector is not None else []
-        worded = self._by_words(text, wanted, pool) if text is not None else []
+        near = self._by_meaning(catalogue, vector, wanted, pool) if vector is not None else []
+        worded = self._by_words(catalogue, text, wanted, pool) if text is not None else []
         fused = fuse_rankings([[name for name, _ in ranking] for ranking in (near, worded)])
         # One ranking alone keeps its own scores, which say more than places do.
         scored = fused if near and worded else (near or worded)
-        best = self._diverse(scored, count, diversity) if diversity > 0 else scored[:count]
+        best = self._diverse(catalogue, scored, count, diversity) if diversity > 0 else scored[:count]
         return Found(
             rows=self._rows(best, dict(near), dict(worded)),
             mode=mode,
             embedding_version=None if vector is None else self._index().version,
-            example_version=self.store.catalogue().version,
+            example_version=catalogue.version,
         )
 
-    def _by_meaning(self, vector: Vectors, wanted: ExampleFilter, count: int) -> list[tuple[str, float]]:
-        matching = self.store.catalogue().matching(wanted).select("example_id", "vector_id")
-        index = self._index()
-        # The index also holds other texts than inputs of examples, so the ids that may come are always named.
-        hits = index.search(vector, count, allowed_ids=matching["vector_id"].to_numpy())
-        found = pl.DataFrame({"vector_id": hits.ids[0], "similarity": hits.similarities[0].astype(np.float64)})
-        known = found.filter(pl.col("vector_id") >= 0).join(matching, on="vector_id")
-        best = known.sort("similarity", "example_id", descending=[True, False]).head(count)
-        return list(best.select("example_id", "similarity").iter_rows())
+    def _by_meaning(
+        self, catalogue: Catalogue, vector: Vectors, wanted: ExampleFilter, count: int
+    ) -> list[tuple[str, float]]:
+        matching, index = catalogue.matching(wanted), self._index()
+        if wanted.is_open:
+            # Naming every example would take longer than the search. The index also holds other texts than inputs of
+            # examples; only when they crowd the examples out is it asked for examples alone.
+            best = _named(index.search(vector, count * _OTHER_TEXTS), matching)
+            if len(best) >= min(count, matching.height):
+                return best[:count]
+        allowed = matching["vector_id"].sort().to_numpy()
+        return _named(index.search(vector, count, allowed_ids=allowed), matching)[:count]
 
-    def _not_embedded(self, vector: Vectors, text: str, wanted: ExampleFilter) -> list[tuple[str, float]]:
+    def _fresh(
+        self, catalogue: Catalogue, vector: Vectors, text: str, wanted: ExampleFilter
+    ) -> list[tuple[str, float]]:
         """Cosines of the examples likest by words that the vector index does not have yet."""
-        worded = [name for name, _ in self._by_words(text, wanted, _POOL_LEAST)]
-        labels = self.store.catalogue().rows.filter(pl.col("example_id").is_in(worded))
-        index = self._index()
-        known = np.concatenate([np.empty(0, dtype=np.int64), *(segment.ids for segment in index.segments)])
-        fresh = labels.filter(~np.isin(labels["vector_id"].to_numpy(), known))
-        ids = [name for name in worded if name in set(fresh["example_id"])][:_COMPARED_FRESH]
-        rows = self.store.read(ids)
+        worded = [name for name, _ in self._by_words(catalogue, text, wanted, _POOL_LEAST)]
+        labels = catalogue.rows.filter(pl.col("example_id").is_in(worded)).sort("vector_id")
+        ids = labels["vector_id"].to_numpy()
+        known = {int(segment.ids[place]) for segment in self._index().segments for place in segment.places(ids)}
+        fresh = set(labels.filter(~pl.col("vector_id").is_in(list(known)))["example_id"])
+        rows = self.store.read([name for name in worded if name in fresh][:_COMPARED_FRESH])
         if rows.is_empty():
             return []
         vectors = self._encode([text_of_json(inputs) for inputs in rows["inputs"]])
         return list(zip(rows["example_id"].to_list(), (vectors @ vector[0]).tolist(), strict=True))
 
-    def _by_words(self, text: str, wanted: ExampleFilter, count: int) -> list[tuple[str, float]]:
+    def _by_words(self, catalogue: Catalogue, text: str, wanted: ExampleFilter, count: int) -> list[tuple[str, float]]:
         # Deleted examples are not in the keyword index, so that without a filter nothing need be looked up.
-        allowed = None if wanted.is_open else self.store.catalogue().matching(wanted)["example_id"]
-        return self.keywords().search(text, count, allowed=allowed)
+        allowed = None if wanted.is_open else catalogue.matching(wanted)["example_id"]
+        return self.keywords(catalogue.version).search(text, count, allowed=allowed)
 
-    def _diverse(self, scored: Sequence[tuple[str, float]], count: int, diversity: float) -> list[tuple[str, float]]:
-        names = pl.DataFrame({"example_id": [name for name, _ in scored]}, schema={"example_id": pl.String})
-        labels = self.store.catalogue().rows.select("example_id", "vector_id")
-        ids = names.join(labels, on="example_id", how="left", maintain_order="left")["vector_id"].to_numpy()
-        vectors = (
-            vectors_of(self._index(), ids) if self._vector_index is not None else np.zeros((len(ids), 1), np.float32)
+    def _diverse(
+        self, catalogue: Catalogue, scored: Sequence[tuple[str, float]], count: int, diversity: float
+    ) -> list[tuple[str, float]]:
+        names = [name for name, _ in scored]
+        ids = dict(
+            catalogue.rows.filter(pl.col("example_id").is_in(names)).select("example_id", "vector_id").iter_rows()
         )
+        is_known = self._vector_index is not None
+        places = [ids[name] for name in names]
+        vectors = vectors_of(self._index(), places) if is_known else np.zeros((len(places), 1), dtype=np.float32)
         picked = pick_diverse([score for _, score in scored], vectors, count=count, diversity=diversity)
         return [scored[place] for place in picked]
 
@@ -192,15 +203,21 @@ class ExampleSearch:
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
         if self._embedder is None:
-            raise UserError(
-                "There is no embedding model here; search by words:  benchlake examples search --mode keywords"
-            )
+            raise UserError("There is no embedding model here. Search by words:  --mode keywords")
         return self._embedder.encode(texts)
 
     def _index(self) -> VectorIndex:
         if self._vector_index is None:
             raise UserError("There is no vector index here; build it:  benchlake index sync")
         return self._vector_index()
+
+
+def _named(hits: Neighbours, matching: pl.DataFrame) -> list[tuple[str, float]]:
+    """The examples whose inputs were found, best first; several may have the same inputs."""
+    similarities = dict(zip(hits.ids[0].tolist(), hits.similarities[0].tolist(), strict=True))
+    named = matching.filter(pl.col("vector_id").is_in(list(similarities))).select("example_id", "vector_id")
+    found = [(name, similarities[vector_id]) for name, vector_id in named.iter_rows()]
+    return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
 
 def vectors_of(index: VectorIndex, vector_ids: ArrayLike) -> Vectors:

@@ -93,15 +93,14 @@ class ExampleStore:
         """
         unit = unit_draft(draft)
         example_id = draft.key_id()
-        found = self.find(example_id)
-        if found is not None and not found["is_deleted"]:
-            raise UserError(
-                f"Example {example_id} stands already. Change it:  benchlake examples edit {example_id[:8]}"
-            )
         hand = Hand(author=author, at=now, note=note)
-        if found is not None or self._has_unit(example_id):
-            return self._take_back(draft, hand)
-        create_databit(self.lake, unit, hand=hand)
+        try:
+            create_databit(self.lake, unit, hand=hand)
+        except UserError:
+            # Nearly every example is new, so whether it is gets looked up only when it was not.
+            if self._has_unit(example_id):
+                return self._take_back(draft, hand)
+            raise
         rows = version_rows(
             draft_rows([unit]).with_columns(version=pl.lit(1)), now=now, author=author, change_note=note
         )
@@ -225,6 +224,11 @@ class ExampleStore:
     def _take_back(self, draft: ExampleDraft, hand: Hand) -> Row:
         """Complete a creation that was cut off, or revise a deleted example into the draft."""
         example_id = draft.key_id()
+        found = self.find(example_id)
+        if found is not None and not found["is_deleted"]:
+            raise UserError(
+                f"Example {example_id} stands already. Change it:  benchlake examples edit {example_id[:8]}"
+            )
         unit = read_version(self.lake, unit_id_of(example_id))
         if unit["is_deleted"]:
             changes = Changes(

@@ -84,7 +84,8 @@ def test_a_deleted_example_is_found_no_more_and_can_be_taken_back(store) -> None
         (ExampleDraft(inputs={"q": "  "}, expected_output="x"), "must not be empty"),
         (ExampleDraft(inputs={"q": "a"}, expected_output=""), "needs an expected output"),
         (ExampleDraft(inputs={"q": "a"}, expected_output="x", tags=[" "]), "must be texts"),
-        (ExampleDraft(inputs={"q": float("nan")}, expected_output="x", license="no such"), "SPDX"),
+        (ExampleDraft(inputs={"q": float("nan")}, expected_output="x"), "JSON"),
+        (ExampleDraft(inputs={"q": "a"}, expected_output="x", license="no such"), "SPDX"),
     ],
 )
 def test_a_malformed_draft_is_refused_and_nothing_is_written(store, lake, bad, message) -> None:
@@ -172,3 +173,17 @@ def test_following_a_unit_keeps_the_estimate_until_the_content_changes(store, la
 def test_examples_in_any_order_of_fields_have_one_digest() -> None:
     assert input_digest({"a": 1, "b": [2, "ü"]}) == input_digest({"b": [2, "ü"], "a": 1})
     assert input_digest({"a": 1}) != input_digest({"a": "1"})
+
+
+def test_a_kept_store_sees_what_others_do_as_a_new_one_does(store, lake) -> None:
+    row = create(store, "first")
+    assert store.catalogue().rows.height == 1
+    other = ExampleStore(lake)
+    for number in range(3):
+        create(other, f"later {number}", tags=["new"])
+    other.update(row["example_id"], ExampleChanges(domain="changed"), now=NOW, author="bob")
+    other.delete(other.list(ExampleFilter(tags=("new",))).rows["example_id"][0], now=NOW, author="bob")
+    assert store.catalogue().rows.equals(ExampleStore(lake).catalogue().rows)
+    for number in range(25):
+        create(other, f"many {number}")
+    assert store.catalogue().rows.equals(ExampleStore(lake).catalogue().rows)
