@@ -177,5 +177,5 @@ def _followed_back(begins: Sequence[int], length: int) -> list[int]:
     return cuts[::-1]
 
 
-def _cumulated(values: Floats) -> Floats:
+def _cumulated(values: NDArray[np.floating]) -> Floats:
     return np.concatenate(([0.0], np.cumsum(values)))
