@@ -13,7 +13,6 @@ from assets.embeddings import RECOMPUTE_TAG, VECTOR_SEARCH
 from assets.presentation import markdown_table
 from assets.rooms import Room
 from assets.tables import asset_key, table_metadata, table_spec
-from pipelines.databits.lineage_steps import update_lineage
 from pipelines.drawing import as_markdown_image
 from pipelines.evidence.render import escape_markdown
 from pipelines.examples.charts import effects_chart
@@ -52,8 +51,6 @@ def kept_examples(
     lake = installation.lake
     made = update_suite_examples(lake, now=dt.datetime.now(dt.UTC))
     followed = follow_feed(lake, mode=_mode(context))
-    # The units of new examples come after tonight's lineage was drawn.
-    lineage = update_lineage(lake)
     return dg.MaterializeResult(
         asset_key=asset_key(EXAMPLES),
         metadata={
@@ -61,7 +58,6 @@ def kept_examples(
             "new from suites": made.created_count,
             "changed in suites": made.revised_count,
             "brought up to their units": followed,
-            "new edges of lineage": lineage.edge_count,
         },
     )
 
@@ -95,7 +91,7 @@ def example_effects(
     result = update_effects(lake, now=dt.datetime.now(dt.UTC), is_full=_mode(context) == "all")
     effects = list_effects(lake)
     kinds = dict(effects["effect_kind"].value_counts().iter_rows())
-    metadata: dict[str, object] = {
+    metadata: dict[str, dg.MetadataValue | int | float | str] = {
         **table_metadata(lake, [EFFECTS])[EFFECTS],
         "new uses": result.use_count,
         "estimates changed": result.changed_count,

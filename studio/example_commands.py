@@ -85,7 +85,7 @@ def add(
         return
     sys.stdout.write(f"Added example {row['example_id']}.\n")
     for other in near:
-        say(f"Nearly the same: {other['example_id'][:8]} (similarity {other['similarity']:.3f}) {other['inputs']}")
+        say(f"Nearly the same: {other['example_id'][:8]} (similarity {other['similarity']:.3f}): {other['inputs']}")
 
 
 @examples_app.command()
@@ -222,21 +222,21 @@ def search(
 
     Example:  benchlake examples search 'capital cities' --tag geography --diversity 0.3
     """
+    from pipelines.examples.checks import count_unembedded
     from resources.example_search import open_example_search
     from studio.rendering import emit
 
     wanted = label_filter(function, domain, tags, source, license_, min_effectiveness, has_deleted=False)
-    found = open_example_search(open_installation()).search(
-        text, mode=mode, wanted=wanted, count=limit, diversity=diversity
-    )
+    service = open_example_search(open_installation())
+    found = service.search(text, mode=mode, wanted=wanted, count=limit, diversity=diversity)
+    if mode != "keywords" and (missing := count_unembedded(service.store.catalogue(), service.vector_index())):
+        say(f"{missing} examples are found by their words alone until they are embedded:  benchlake index sync")
     if as_json or form != "table":
         emit(found.rows, "json" if as_json else form)
     elif found.rows.is_empty():
-        sys.stdout.write(
-            "Nothing found. See what there is:  benchlake examples list   Embed it:  benchlake index sync\n"
-        )
+        sys.stdout.write("Nothing found. See what there is:  benchlake examples list\n")
     else:
-        emit(readable_examples(found.rows, "rank", "similarity", "keyword_score"), "table")
+        emit(readable_examples(found.rows), "table")
 
 
 @examples_app.command()

@@ -175,9 +175,7 @@ def usage(
             rows.select(
                 pl.col("example_id").str.head(8).alias("example"),
                 pl.col("consumer_kind").alias("by"),
-                pl.col("consumer_id").str.head(8).alias("consumer"),
                 pl.col("sample_id").alias("sample"),
-                "position",
                 pl.col("outcome_score").alias("outcome"),
                 pl.col("baseline_score").alias("without"),
                 pl.col("used_at").dt.strftime("%Y-%m-%d %H:%M").alias("used"),
@@ -261,11 +259,10 @@ def _readable_effects(rows: pl.DataFrame) -> pl.DataFrame:
     first = pl.col("day").cast(pl.String) if "day" in rows.columns else pl.col("example_id").str.head(8)
     return rows.select(
         first.alias("until" if "day" in rows.columns else "example"),
-        *([pl.col("label").alias("inputs")] if "label" in rows.columns else []),
+        *([pl.col("label").str.head(30).alias("inputs")] if "label" in rows.columns else []),
         pl.col("effect_kind").alias("effect"),
         pl.col("effectiveness_score").round(3).alias("lift"),
         pl.col("effectiveness_low").round(3).alias("low"),
         pl.col("effectiveness_high").round(3).alias("high"),
-        pl.col("comparable_count").alias("comparable"),
-        pl.col("usage_count").alias("uses"),
+        pl.col("comparable_count").alias("n"),
     )

@@ -26,6 +26,9 @@ MinEffectOption = Annotated[
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")]
 
+# Characters of a cell, so that a row is a line of a terminal.
+_SHOWN_INPUT, _SHOWN_OUTPUT = 34, 16
+
 
 def label_filter(  # one label each
     function: str | None,
@@ -51,22 +54,28 @@ def label_filter(  # one label each
     )
 
 
-def readable_examples(rows: pl.DataFrame, *leading: str) -> pl.DataFrame:
-    """The columns that fit a terminal."""
+def readable_examples(rows: pl.DataFrame) -> pl.DataFrame:
+    """Listed or found examples with the columns that fit a terminal."""
     import polars as pl
 
-    from pipelines.examples.store import shown_inputs
-
+    is_found = "rank" in rows.columns
+    ranks = [pl.col("rank"), pl.col("similarity").round(3), pl.col("keyword_score").round(2).alias("words")]
+    labels = [pl.col("tags").list.join(", "), pl.col("usage_count").alias("uses")]
     return rows.select(
-        *leading,
+        *(ranks if is_found else []),
         pl.col("example_id").str.head(8).alias("example"),
-        pl.col("inputs").map_elements(shown_inputs, return_dtype=pl.String),
-        pl.col("expected_output").alias("output"),
-        pl.col("function_name").alias("function"),
-        pl.col("tags").list.join(", "),
-        pl.col("usage_count").alias("uses"),
+        pl.col("inputs").map_elements(_short_inputs, return_dtype=pl.String),
+        pl.col("expected_output").str.head(_SHOWN_OUTPUT).alias("output"),
+        *([] if is_found else labels),
         pl.col("effectiveness_score").round(3).alias("lift"),
     )
+
+
+def _short_inputs(inputs: str) -> str:
+    from pipelines.examples.store import shown_inputs
+
+    text = " ".join(shown_inputs(inputs).split())
+    return text if len(text) <= _SHOWN_INPUT else text[: _SHOWN_INPUT - 1] + "…"
 
 
 def write_json(value: object) -> None:

@@ -5,9 +5,14 @@ Pure: estimates in, SVG out.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from pipelines.drawing import ACCENT, BETTER, NEUTRAL, WORSE, draw
+
+if TYPE_CHECKING:
+    import altair as alt
 
 _WIDTH, _HEIGHT = 520, 220
 _KINDS = {
@@ -71,14 +76,14 @@ def effects_chart(effects: pl.DataFrame, *, title: str) -> str:
     return draw((zero + rules + points).properties(width=_WIDTH - 120, title=title).to_json())
 
 
-def _colour():  # type: ignore[no-untyped-def]  # noqa: ANN202  # Altair is imported where it is used
+def _colour() -> alt.Color:
     import altair as alt
 
     scale = alt.Scale(domain=list(_KINDS), range=[colour for colour, _ in _KINDS.values()])
     return alt.Color("effect_kind:N", title=None, scale=scale, legend=alt.Legend(orient="bottom"))
 
 
-def _shape():  # type: ignore[no-untyped-def]  # noqa: ANN202  # Altair is imported where it is used
+def _shape() -> alt.Shape:
     import altair as alt
 
     scale = alt.Scale(domain=list(_KINDS), range=[shape for _, shape in _KINDS.values()])

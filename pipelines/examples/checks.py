@@ -26,13 +26,22 @@ class IndexLag:
 
 def count_unindexed(store: ExampleStore, vectors: VectorIndex, keywords: KeywordIndex) -> IndexLag:
     """How many examples cannot be found by meaning, and how many not by words."""
-    living = store.catalogue().matching(ALL)
-    alive = [segment.ids[~segment.is_dead] for segment in vectors.segments]
-    known = np.concatenate([np.empty(0, dtype=np.int64), *alive])
+    catalogue = store.catalogue()
     return IndexLag(
-        vector_count=int((~np.isin(living["vector_id"].to_numpy(), known)).sum()),
-        keyword_count=max(living.height - len(keywords), 0),
+        vector_count=count_unembedded(catalogue, vectors),
+        keyword_count=max(catalogue.living.height - len(keywords), 0),
     )
+
+
+def count_unembedded(catalogue: Catalogue, vectors: VectorIndex) -> int:
+    """How many examples the vector index does not have."""
+    found = np.zeros(catalogue.living.height, dtype=np.bool_)
+    wanted = catalogue.living["vector_id"].to_numpy()
+    for segment in vectors.segments:
+        if len(segment.ids):
+            places = np.searchsorted(segment.ids, wanted).clip(max=len(segment.ids) - 1)
+            found |= (segment.ids[places] == wanted) & ~segment.is_dead[places]
+    return int((~found).sum())
 
 
 def find_duplicates(catalogue: Catalogue) -> pl.DataFrame:

@@ -25,7 +25,7 @@ from pipelines.examples.effectiveness import (
     keep_prior_scale,
     shrink,
 )
-from pipelines.examples.following import EXAMPLES
+from pipelines.examples.following import EXAMPLES, unchanged_since
 from pipelines.examples.usages import USAGES
 
 EFFECTS = "gold.example_effects"
@@ -158,9 +158,6 @@ def _mirror(lake: Lake, example_ids: Sequence[str]) -> None:
         rows = rows.join(found, on=rows.columns, how="anti", nulls_equal=True) if rows.height else rows
         if rows.is_empty():
             return
-        before = found.join(rows.select("example_id"), on="example_id", how="semi").sort("example_id")
-        if lake.compare_and_upsert(
-            EXAMPLES, rows, expected=lambda now, read=before: now.sort("example_id").equals(read)
-        ):
+        if lake.compare_and_upsert(EXAMPLES, rows, expected=unchanged_since(found, rows)):
             return
     raise ConflictError(f"Others edited the same examples {MAX_TRIES} times; run it again.")

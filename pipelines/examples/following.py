@@ -42,7 +42,7 @@ def follow_units(lake: Lake, databit_ids: Collection[str]) -> int:
         rows = _rows(versions, standing)
         if rows.is_empty():
             return 0
-        if lake.compare_and_upsert(EXAMPLES, rows, expected=_unchanged_since(standing, rows)):
+        if lake.compare_and_upsert(EXAMPLES, rows, expected=unchanged_since(standing, rows)):
             return rows.height
     raise ConflictError(f"Others wrote the same {len(databit_ids)} examples {MAX_TRIES} times; do it again.")
 
@@ -113,7 +113,7 @@ def _rows(versions: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=contract_of(EXAMPLES).dtypes)
 
 
-def _unchanged_since(standing: pl.DataFrame, rows: pl.DataFrame) -> Callable[[pl.DataFrame], bool]:
+def unchanged_since(standing: pl.DataFrame, rows: pl.DataFrame) -> Callable[[pl.DataFrame], bool]:
     """Whether the rows to be overwritten are those that were read."""
     wanted = standing.join(rows.select("example_id"), on="example_id", how="semi").sort("example_id")
 

@@ -114,7 +114,7 @@ class KeywordIndex:
         touched = {*documents, *removed}
         head = {name: words for name, words in self.head.items() if name not in touched}
         head |= {name: Counter(words_of(text)) for name, text in documents.items()}
-        in_base = self.base.ids.filter(self.base.ids.is_in(list(touched))) if touched else []
+        in_base: list[str] = self.base.ids.filter(self.base.ids.is_in(list(touched))).to_list() if touched else []
         return KeywordIndex(version, self.base, head, self.gone | frozenset(in_base))
 
     def search(self, text: str, count: int, *, allowed: pl.Series | None = None) -> list[tuple[str, float]]:

@@ -138,14 +138,14 @@ class ExampleSearch:
         return Found(
             rows=self._rows(best, dict(near), dict(worded)),
             mode=mode,
-            embedding_version=None if vector is None else self._index().version,
+            embedding_version=None if vector is None else self.vector_index().version,
             example_version=catalogue.version,
         )
 
     def _by_meaning(
         self, catalogue: Catalogue, vector: Vectors, wanted: ExampleFilter, count: int
     ) -> list[tuple[str, float]]:
-        matching, index = catalogue.matching(wanted), self._index()
+        matching, index = catalogue.matching(wanted), self.vector_index()
         if wanted.is_open:
             # Naming every example would take longer than the search. The index also holds other texts than inputs of
             # examples; only when they crowd the examples out is it asked for examples alone.
@@ -162,7 +162,7 @@ class ExampleSearch:
         worded = [name for name, _ in self._by_words(catalogue, text, wanted, _POOL_LEAST)]
         labels = catalogue.rows.filter(pl.col("example_id").is_in(worded)).sort("vector_id")
         ids = labels["vector_id"].to_numpy()
-        known = {int(segment.ids[place]) for segment in self._index().segments for place in segment.places(ids)}
+        known = {int(segment.ids[place]) for segment in self.vector_index().segments for place in segment.places(ids)}
         fresh = set(labels.filter(~pl.col("vector_id").is_in(list(known)))["example_id"])
         rows = self.store.read([name for name in worded if name in fresh][:_COMPARED_FRESH])
         if rows.is_empty():
@@ -184,7 +184,7 @@ class ExampleSearch:
         )
         is_known = self._vector_index is not None
         places = [ids[name] for name in names]
-        vectors = vectors_of(self._index(), places) if is_known else np.zeros((len(places), 1), dtype=np.float32)
+        vectors = vectors_of(self.vector_index(), places) if is_known else np.zeros((len(places), 1), dtype=np.float32)
         picked = pick_diverse([score for _, score in scored], vectors, count=count, diversity=diversity)
         return [scored[place] for place in picked]
 
@@ -206,7 +206,8 @@ class ExampleSearch:
             raise UserError("There is no embedding model here. Search by words:  --mode keywords")
         return self._embedder.encode(texts)
 
-    def _index(self) -> VectorIndex:
+    def vector_index(self) -> VectorIndex:
+        """The vector index that is searched; raises `UserError` if there is none."""
         if self._vector_index is None:
             raise UserError("There is no vector index here; build it:  benchlake index sync")
         return self._vector_index()
