@@ -8,17 +8,21 @@ With units sorted by similarity and m_i = 1 where the i-th has the query's label
 
     s_N = w_N m_N,    s_i = s_(i+1) + w_i (m_i - m_(i+1))
 
-so that all values of a query come from one sort and one cumulative sum.
+so that all values of a query come from one sort and one cumulative sum. The proof uses no more of m_i than that a set
+is worth the sum over its K nearest members divided by K, so m_i may be any grade: `knn_shapley_graded` takes the
+similarity of the unit's output to the query's, for tasks whose outputs are no classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 UTILITY = "share of the K nearest units that have the query's label (matches/K)"
+GRADED_UTILITY = "similarity of the K nearest units' outputs to the query's, summed and divided by K"
 # Queries whose similarities are in memory at once: with 100,000 units some 100 MB.
 _CELLS = 16 << 20
 
@@ -45,6 +49,33 @@ def knn_shapley(
     Units equally similar to a query keep their order. Time is that of the product of all vectors and of one sort a
     query; memory does not grow with m. Raises `ValueError` for no units, no queries or k below 1.
     """
+    return _mean_values(units, queries, lambda query: (labels == query_labels[query]).astype(np.float64), k=k)
+
+
+def knn_shapley_graded(
+    units: NDArray[np.float32],
+    unit_outputs: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    query_outputs: NDArray[np.float32],
+    *,
+    k: int,
+) -> NeighbourValues:
+    """As `knn_shapley`, with the cosine of two outputs (below 0 counts as 0) in the place of equal labels.
+
+    Outputs are vectors of unit length as well. Raises `ValueError` likewise.
+    """
+    return _mean_values(
+        units, queries, lambda query: np.maximum(unit_outputs @ query_outputs[query], 0.0).astype(np.float64), k=k
+    )
+
+
+def _mean_values(
+    units: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    grades_of: Callable[[int], NDArray[np.float64]],
+    *,
+    k: int,
+) -> NeighbourValues:
     count, query_count = len(units), len(queries)
     if not count or not query_count or k < 1:
         raise ValueError(f"KNN-Shapley needs units, queries and k of at least 1; got {count}, {query_count}, {k}.")
@@ -56,9 +87,9 @@ def knn_shapley(
     rows = max(1, _CELLS // count)
     for start in range(0, query_count, rows):
         similarities = queries[start : start + rows] @ units.T
-        for similarity, label in zip(similarities, query_labels[start : start + rows], strict=True):
+        for place, similarity in enumerate(similarities):
             order = np.argsort(-similarity, kind="stable")
-            matches = (labels[order] == label).astype(np.float64)
+            matches = grades_of(start + place)[order]
             later = steps * matches
             # The sum of the steps behind each place.
             behind = later[::-1].cumsum()[::-1] - later

@@ -40,8 +40,19 @@ class UnitValue:
 
 def leave_one_out(game: Game, *, scale: float = 1.0) -> list[UnitValue]:
     """v(all) - v(all without i) for each unit; `scale` is the range of scores. Raises `BudgetSpentError`."""
-    full = game.scores(game.everyone)
-    return [_summed(full - game.scores(game.everyone - {unit}), scale=scale) for unit in range(game.unit_count)]
+    game.scores(game.everyone)
+    for unit in range(game.unit_count):
+        game.scores(game.everyone - {unit})
+    return list(leave_one_out_so_far(game, scale=scale).values())
+
+
+def leave_one_out_so_far(game: Game, *, scale: float = 1.0) -> dict[int, UnitValue]:
+    """Leave-one-out values of those units whose coalitions the game knows already; evaluates nothing."""
+    full = game.known.get(game.everyone)
+    if full is None:
+        return {}
+    left_out = {unit: game.known.get(game.everyone - {unit}) for unit in range(game.unit_count)}
+    return {unit: _summed(full - scores, scale=scale) for unit, scores in left_out.items() if scores is not None}
 
 
 def shapley_exact(game: Game, *, scale: float = 1.0) -> list[UnitValue]:

@@ -8,6 +8,7 @@ Small enough to write by hand, and the only graph that the project draws; Vega h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from pipelines.databits.lineage import Parents, in_order
@@ -24,8 +25,21 @@ _LINE_CHARACTERS = 32
 _STATUS_COLOURS = {"clear": ACCENT, "unknown": NEUTRAL, "unrecognised": WORSE, "incompatible": WORSE}
 
 
-def draw_lineage(graph: LineageGraph) -> str:
-    """SVG of the versions around `graph.focus`; its box is filled, a retracted one dashed, a licence in doubt red."""
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """How a version is drawn by something else than its licence: a colour, how strong it is (0 to 1), and its words."""
+
+    colour: str
+    strength: float
+    text: str
+
+
+def draw_lineage(graph: LineageGraph, *, marks: Mapping[DatabitKey, Mark] | None = None) -> str:
+    """SVG of the versions around `graph.focus`; its box is filled, a retracted one dashed, a licence in doubt red.
+
+    With `marks` boxes are filled by these instead, and their words stand where the licence does; a version without one
+    is empty.
+    """
     layers = ordered_layers([node.key for node in graph.nodes], graph.parents)
     width = max(len(layer) for layer in layers) * (BOX_WIDTH + GAP_ACROSS) - GAP_ACROSS + 2 * MARGIN
     height = len(layers) * (BOX_HEIGHT + GAP_DOWN) - GAP_DOWN + 2 * MARGIN
@@ -39,7 +53,7 @@ def draw_lineage(graph: LineageGraph) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         *(_curve(places[parent], places[child]) for child, own in graph.parents.items() for parent in own),
-        *(_box(node, places[node.key], is_focus=node.key == graph.focus) for node in graph.nodes),
+        *(_box(node, places[node.key], is_focus=node.key == graph.focus, marks=marks) for node in graph.nodes),
         "</svg>",
     ]
     return "\n".join(parts)
@@ -94,20 +108,30 @@ def _curve(start: tuple[int, int], end: tuple[int, int]) -> str:
     return f'{line}<path d="M{x2 - 4} {y2 - 7} L{x2} {y2} L{x2 + 4} {y2 - 7} Z" fill="{NEUTRAL}"/>'
 
 
-def _box(node: Node, place: tuple[int, int], *, is_focus: bool) -> str:
+def _box(node: Node, place: tuple[int, int], *, is_focus: bool, marks: Mapping[DatabitKey, Mark] | None) -> str:
     x, y = place
     dashes = ' stroke-dasharray="5 3"' if node.is_retracted else ""
-    colour = _STATUS_COLOURS.get(node.license_status, NEUTRAL)
-    mark = "!" if colour == WORSE else ""
+    colour, filling, words = _license_look(node, is_focus=is_focus) if marks is None else _marked_look(node, marks)
     state = "retracted" if node.is_retracted else node.role
-    lines = (
-        (f"{node.name}  {state}", "bold"),
-        (node.label, "normal"),
-        (f"{mark} {node.license} ({node.license_status})".strip(), "normal"),
-    )
+    lines = ((f"{node.name}  {state}", "bold"), (node.label, "normal"), (words, "normal"))
     frame = f'x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" stroke="{colour}"{dashes}'
-    inside = 'stroke-width="3" fill="#e8f2fa"' if is_focus else 'stroke-width="1.5" fill="#ffffff"'
+    inside = f'stroke-width="{3 if is_focus else 1.5}" {filling}'
     return "".join([f"<rect {frame} {inside}/>", *_texts(lines, x + 10, y + 18)])
+
+
+def _license_look(node: Node, *, is_focus: bool) -> tuple[str, str, str]:
+    colour = _STATUS_COLOURS.get(node.license_status, NEUTRAL)
+    sign = "!" if colour == WORSE else ""
+    filling = f'fill="{"#e8f2fa" if is_focus else "#ffffff"}"'
+    return colour, filling, f"{sign} {node.license} ({node.license_status})".strip()
+
+
+def _marked_look(node: Node, marks: Mapping[DatabitKey, Mark]) -> tuple[str, str, str]:
+    mark = marks.get(node.key)
+    if mark is None:
+        return NEUTRAL, 'fill="#ffffff"', "no value"
+    # Never so strong that the words on it cannot be read.
+    return mark.colour, f'fill="{mark.colour}" fill-opacity="{0.08 + 0.42 * min(mark.strength, 1.0):.2f}"', mark.text
 
 
 def _texts(lines: Iterable[tuple[str, str]], x: int, y: int) -> list[str]:

@@ -5,9 +5,10 @@ Labels come from anybody's data, so each form gets them escaped its own way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pipelines.databits.lineage import Parents
+from pipelines.databits.lineage_drawing import Mark
 from pipelines.databits.lineage_graph import LineageGraph, Node
 from pipelines.databits.units import DatabitKey
 
@@ -53,17 +54,32 @@ def _children(parents: Parents) -> dict[DatabitKey, list[DatabitKey]]:
     return children
 
 
-def as_mermaid(graph: LineageGraph) -> str:
-    """A Mermaid flowchart, ancestors on top; the version itself is drawn thick, retracted ones dashed."""
+def as_mermaid(graph: LineageGraph, *, marks: Mapping[DatabitKey, Mark] | None = None) -> str:
+    """A Mermaid flowchart, ancestors on top; the version itself is drawn thick, retracted ones dashed.
+
+    With `marks` versions have their colour, and their words in the place of the licence.
+    """
     names = {node.key: f"n{place}" for place, node in enumerate(graph.nodes)}
     lines = ["flowchart TD"]
     for node in graph.nodes:
-        label = "<br/>".join(map(_mermaid_text, _label_lines(node)))
+        own = _label_lines(node)
+        if marks is not None:
+            own = [*own[:2], marks[node.key].text if node.key in marks else "no value"]
+        label = "<br/>".join(map(_mermaid_text, own))
         lines.append(f'  {names[node.key]}["{label}"]')
     lines += [f"  {names[parent]} --> {names[child]}" for child, own in graph.parents.items() for parent in own]
     lines.append(f"  style {names[graph.focus]} stroke-width:3px")
     lines += [f"  style {names[node.key]} stroke-dasharray:4 3" for node in graph.nodes if node.is_retracted]
+    lines += [
+        f"  style {names[key]} fill:{mark.colour}{_opacity(mark)},stroke:{mark.colour}"
+        for key, mark in (marks or {}).items()
+    ]
     return "\n".join(lines)
+
+
+def _opacity(mark: Mark) -> str:
+    """How strong a mark is as the last two digits of a colour."""
+    return f"{round(255 * (0.08 + 0.42 * min(mark.strength, 1.0))):02x}"
 
 
 def _mermaid_text(text: str) -> str:

@@ -1,0 +1,148 @@
+"""Values of units as people read them. Reads a lake, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import orjson
+import polars as pl
+
+from lake.errors import UserError
+from lake.store import Lake
+from pipelines.attribution.recording import ATTRIBUTIONS, DELTAS, FINDING_WORDS
+from pipelines.databits.lineage_drawing import Mark
+from pipelines.databits.lineage_graph import LineageGraph
+from pipelines.databits.reading import read_versions
+from pipelines.databits.units import DatabitKey, readable_text
+from pipelines.drawing import BETTER, NEUTRAL, WORSE
+from pipelines.embeddings.texts import text_of_json
+from pipelines.optimization.items import EXAMPLES
+from pipelines.optimization.recording import RUNS
+from pipelines.optimization.steps import read_run
+
+Ends = Literal["both", "helpful", "harmful"]
+_LABEL_CHARACTERS = 60
+
+
+def read_values(lake: Lake, reference: str, *, method: str | None = None) -> pl.DataFrame:
+    """Values of the run that `reference` names, best first within a method; raises `UserError` when there are none."""
+    run_id = read_run(lake, reference)["optimization_run_id"]
+    rows = lake.read(ATTRIBUTIONS, where={"run_id": run_id})
+    if rows.is_empty():
+        raise UserError(
+            f"Nothing of optimisation run {run_id[:8]} is attributed yet. Do it with: benchlake attribution run "
+            f"{run_id[:8]}"
+        )
+    found = rows if method is None else rows.filter(pl.col("method") == method)
+    if found.is_empty():
+        raise UserError.unknown("method with values of this run", method or "", rows["method"].unique().sort())
+    return found.sort(["method", "settings", "value", "unit_id"], descending=[False, False, True, False])
+
+
+def top_units(lake: Lake, reference: str, *, method: str | None = None, count: int = 10) -> pl.DataFrame:
+    """The `count` most helpful and the `count` most harmful units of a run, method by method, with what they say."""
+    rows = read_values(lake, reference, method=method)
+    parts = [
+        part if part.height <= 2 * count else pl.concat([part.head(count), part.tail(count)])
+        for part in rows.partition_by("method", "settings", maintain_order=True)
+    ]
+    return with_labels(lake, pl.concat(parts))
+
+
+def unit_history(lake: Lake, unit: str) -> pl.DataFrame:
+    """Every value of the unit whose id begins with `unit`, by run and version, with the run's template and start.
+
+    Of an example its data unit's credit is among them. Raises `UserError` when none or several units are meant.
+    """
+    known = lake.read(ATTRIBUTIONS, columns=["unit_id"])["unit_id"].unique()
+    ids = known.filter(known.str.starts_with(unit)).to_list()
+    if len(ids) != 1:
+        raise UserError(
+            f"{len(ids)} units with values have an id that begins with {unit!r}. "
+            "Those of a run: benchlake attribution top RUN"
+        )
+    example = lake.read(EXAMPLES, columns=["databit_id"], where={"example_id": ids})
+    rows = lake.read(ATTRIBUTIONS, where={"unit_id": [*ids, *example["databit_id"]]})
+    runs = lake.read(RUNS, columns=["optimization_run_id", "template", "started_at"])
+    joined = rows.join(runs.rename({"optimization_run_id": "run_id"}), on="run_id")
+    return joined.sort("unit_kind", "method", "settings", "started_at", "unit_version", descending=False)
+
+
+def list_deltas(lake: Lake, *, unit: str | None = None, run: str | None = None) -> pl.DataFrame:
+    """Changes of values, the largest first, of a unit or of a run's values only if so asked."""
+    where = {} if run is None else {"run_id": read_run(lake, run)["optimization_run_id"]}
+    rows = lake.read(DELTAS, where=where or None)
+    if unit is not None:
+        rows = rows.filter(pl.col("unit_id").str.starts_with(unit))
+    return rows.sort(["is_distinct", pl.col("effect").abs(), "delta_id"], descending=[True, True, False])
+
+
+def with_labels(lake: Lake, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of gold.attributions with a column `label`: what the unit says in a few words."""
+    kinds = {kind: part["unit_id"].unique().to_list() for (kind,), part in rows.group_by("unit_kind")}
+    labels: dict[tuple[str, int | None], str] = {}
+    if "example" in kinds:
+        found = lake.read(EXAMPLES, columns=["example_id", "inputs"], where={"example_id": kinds["example"]})
+        labels |= {(example_id, None): text_of_json(inputs) for example_id, inputs in found.iter_rows()}
+    if "databit" in kinds:
+        found = read_versions(lake, kinds["databit"], columns=["databit_id", "version", "content"])
+        labels |= {(unit, version): readable_text(content) for unit, version, content in found.iter_rows()}
+    texts = [
+        " ".join(labels.get(key, "(not in the lake)").split())[:_LABEL_CHARACTERS]
+        for key in rows.select("unit_id", "unit_version").iter_rows()
+    ]
+    return rows.with_columns(label=pl.Series(texts, dtype=pl.String))
+
+
+def readable_values(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `top_units` as a table that fits a terminal."""
+    return rows.select(
+        pl.col("method").str.replace_all("_", " ")
+        + pl.Series([_rolled_method(text) for text in rows["settings"]], dtype=pl.String),
+        pl.col("unit_id").str.head(8).alias("unit"),
+        "label",
+        pl.col("value").round_sig_figs(3),
+        interval=interval_text("interval_low", "interval_high"),
+        finding=pl.col("finding").replace_strict(FINDING_WORDS),
+        n="sample_count",
+    )
+
+
+def interval_text(low: str, high: str) -> pl.Expr:
+    """Both ends of an interval as text; `none` where there is none."""
+    ends = [pl.col(name).round_sig_figs(3).cast(pl.String) for name in (low, high)]
+    return pl.format("{} to {}", *ends).fill_null("none")
+
+
+def lineage_marks(lake: Lake, graph: LineageGraph, reference: str, *, of: str) -> Mapping[DatabitKey, Mark]:
+    """How the versions of a graph are drawn by the credit that a run's values by the method `of` gave them.
+
+    Colour says the finding, its strength the value beside the largest; raises `UserError` when the run has no credit.
+    """
+    values = read_values(lake, reference, method="lineage_rollup")
+    methods = pl.Series([orjson.loads(text)["of"] for text in values["settings"]], dtype=pl.String)
+    rows = values.filter(methods == of)
+    if rows.is_empty():
+        raise UserError.unknown("method with credit of this run", of, methods.unique().sort())
+    largest = max(rows["value"].abs().max() or 0.0, 1e-12)  # type: ignore[type-var,operator]  # a column of numbers
+    wanted = {node.key for node in graph.nodes}
+    colours = {"helpful": BETTER, "harmful": WORSE, "indistinguishable": NEUTRAL}
+    return {
+        key: Mark(
+            colour=colours[row["finding"]],
+            strength=abs(row["value"]) / largest,
+            text=f"{row['value']:+.3g} {_short_finding(row)}",
+        )
+        for row in rows.iter_rows(named=True)
+        if (key := DatabitKey(row["unit_id"], row["unit_version"])) in wanted
+    }
+
+
+def _short_finding(row: Mapping[str, object]) -> str:
+    return f"({row['finding'] if row['finding'] != 'indistinguishable' else 'not told from 0'})"
+
+
+def _rolled_method(settings: str) -> str:
+    of = orjson.loads(settings).get("of")
+    return f" of {of.replace('_', ' ')}" if of else ""
