@@ -64,6 +64,11 @@ def effects_chart(effects: pl.DataFrame, *, title: str) -> str:
     shown = shown.sort("effectiveness_score", "example_id", descending=[True, False]).with_columns(
         label=pl.format("{}  {}", pl.col("example_id").str.head(8), pl.col("label").str.head(40))
     )
+    # An axis has one place for equal labels.
+    again = pl.int_range(1, pl.len() + 1).over("label")
+    shown = shown.with_columns(
+        label=pl.when(again > 1).then(pl.format("{} ({})", "label", again)).otherwise(pl.col("label"))
+    )
     base = alt.Chart(shown.to_arrow())
     name = alt.Y("label:N", title=None, sort=shown["label"].to_list(), axis=alt.Axis(labelLimit=320))
     rules = base.mark_rule(color=NEUTRAL).encode(
