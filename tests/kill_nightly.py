@@ -68,6 +68,8 @@ def prepare(folder: Path, base_url: str) -> None:
         )
         # Without a model: its vectors are the same to the last bit, however a killed night cuts its batches.
         + '[embeddings]\nmodel = "hashing"\n'
+        # Slow, and with tests of their own.
+        + "[optimization]\nis_nightly = false\n[trends]\nsample_history = false\n"
     )
 
 
