@@ -147,7 +147,9 @@ def release_items(lake: Lake, *, reviewer: str) -> int:
     """Give back everything that `reviewer` claimed and did not decide; how many."""
     held = list_items(lake, states=["claimed"]).filter(pl.col("claimed_by") == reviewer)
     free = held.with_columns(
-        state=pl.lit("open"), claimed_by=pl.lit(None, pl.String), claim_expires_at=pl.lit(None, _TYPES["claim_expires_at"])
+        state=pl.lit("open"),
+        claimed_by=pl.lit(None, pl.String),
+        claim_expires_at=pl.lit(None, _TYPES["claim_expires_at"]),
     )
     return lake.upsert(ITEMS, free).rows_written if free.height else 0
 
