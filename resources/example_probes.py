@@ -23,8 +23,7 @@ def run_probes(
 ) -> ProbeResult | None:
     """Ask tonight's probes and record what came of them; None when there is nothing to ask or nobody to ask.
 
-    A model is opened only if something is left to ask, and an example is tried with a sample once, so that a second
-    call on the same date asks the next ones only when more are configured.
+    A model is opened only if something is left to ask: a second call on the same date asks what failed, or nothing.
     """
     config = installation.config
     if not config.examples.probes_per_night or not config.nightly.backends:

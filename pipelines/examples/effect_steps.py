@@ -17,6 +17,7 @@ from lake.store import MAX_TRIES, Lake
 from lake.tables import contract_of
 from pipelines.embeddings.texts import text_of_json
 from pipelines.examples.effectiveness import (
+    DEFAULT_PRIOR_SCALE,
     ESTIMATOR_VERSION,
     USED_COLUMNS,
     effect_over_time,
@@ -25,11 +26,12 @@ from pipelines.examples.effectiveness import (
     keep_prior_scale,
     shrink,
 )
-from pipelines.examples.following import EXAMPLES, unchanged_since
+from pipelines.examples.following import EXAMPLES, is_far_behind, unchanged_since
 from pipelines.examples.usages import USAGES
 
 EFFECTS = "gold.example_effects"
-_CONSUMER = "example_effects"
+# With the estimator's version, so that a new one looks at every use again.
+_CONSUMER = f"example_effects:{ESTIMATOR_VERSION}"
 # Beyond this many strata or examples the columns are read whole.
 _FEW = 500
 _COLUMNS = (*USED_COLUMNS, "databit_version")
@@ -52,18 +54,16 @@ def update_effects(lake: Lake, *, now: dt.datetime, is_full: bool = False) -> Ef
     `is_full` estimates every example again. Content that was edited since it was used counts as another example.
     """
     usage_version, example_version = lake.version(USAGES), lake.version(EXAMPLES)
-    consumer = f"{_CONSUMER}:{ESTIMATOR_VERSION}"
     standing = lake.read(EFFECTS)
-    since = -1 if is_full else lake.cursor(consumer, USAGES)
-    edited_since = -1 if is_full else lake.cursor(consumer, EXAMPLES)
+    since = -1 if is_full else lake.cursor(_CONSUMER, USAGES)
+    edited_since = -1 if is_full else lake.cursor(_CONSUMER, EXAMPLES)
     new = lake.changes(USAGES, since, until=usage_version, columns=["example_id", "stratum"])
     edited = _edited(lake, edited_since, example_version)
     scale = None if standing.is_empty() else float(standing["prior_scale"][0])
     if new.is_empty() and not edited:
-        lake.move_cursor(consumer, {USAGES: usage_version, EXAMPLES: example_version})
-        return EffectResult(
-            use_count=0, example_count=0, changed_count=0, prior_scale=scale or fit_prior_scale(standing)
-        )
+        if is_far_behind(edited_since, example_version):
+            lake.move_cursor(_CONSUMER, {EXAMPLES: example_version})
+        return EffectResult(use_count=0, example_count=0, changed_count=0, prior_scale=scale or DEFAULT_PRIOR_SCALE)
     strata = new["stratum"].unique().to_list()
     touched = sorted({*new["example_id"], *edited, *_read(lake, "stratum", strata)["example_id"]})
     lifts = estimate_lifts(read_comparable(lake, touched)).filter(pl.col("example_id").is_in(touched))
@@ -72,7 +72,10 @@ def update_effects(lake: Lake, *, now: dt.datetime, is_full: bool = False) -> Ef
     scale = keep_prior_scale(scale, fit_prior_scale(every))
     changed = _write(lake, shrink(every, prior_scale=scale), standing, gone=edited, now=now)
     _mirror(lake, changed)
-    lake.move_cursor(consumer, {USAGES: usage_version, EXAMPLES: lake.version(EXAMPLES)})
+    # What was just written beside the examples need not be read again, unless somebody edited one meanwhile.
+    newest = lake.version(EXAMPLES)
+    seen = example_version if _edited(lake, example_version, newest) else newest
+    lake.move_cursor(_CONSUMER, {USAGES: usage_version, EXAMPLES: seen})
     return EffectResult(use_count=new.height, example_count=len(touched), changed_count=len(changed), prior_scale=scale)
 
 

@@ -24,6 +24,7 @@ _CONSUMER = "examples"
 # What a row has beside its content: it is carried over from the row that stands.
 _ESTIMATED = ("usage_count", "effectiveness_score", "effectiveness_low", "effectiveness_high")
 _BULK = 500
+_MAX_LAG_VERSIONS = 20
 Mode = Literal["changed", "all"]
 
 
@@ -56,8 +57,18 @@ def follow_feed(lake: Lake, *, mode: Mode = "changed") -> int:
     feed = lake.changes(DATABITS, since, until=version, columns=["databit_id", "search_keys"])
     ids = [row["databit_id"] for row in feed.iter_rows(named=True) if example_id_of(row["search_keys"]) is not None]
     written = follow_units(lake, set(ids))
-    lake.move_cursor(_CONSUMER, {DATABITS: version})
+    if written or is_far_behind(since, version):
+        lake.move_cursor(_CONSUMER, {DATABITS: version})
     return written
+
+
+def is_far_behind(since: int, version: int) -> bool:
+    """Whether a cursor should move although nothing came of what it passed.
+
+    A night after which nothing is new makes no commit, and moving a cursor is one; but a cursor that stays for ever
+    keeps old versions, and makes each night read more.
+    """
+    return version - since > _MAX_LAG_VERSIONS
 
 
 def new_row(unit: Mapping[str, Any]) -> dict[str, Any]:

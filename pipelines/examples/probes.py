@@ -40,6 +40,10 @@ class ProbePlace:
         """Calls that differ by their example alone."""
         return derived_id("example_probe", self.suite.digest, self.backend_digest, sample_id)
 
+    def night(self, now: dt.datetime) -> str:
+        """The consumer that the probes of a date have in common."""
+        return derived_id("example_probes", self.suite.digest, self.backend_digest, now.date().isoformat())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
@@ -63,7 +67,7 @@ class ProbeResult:
 def plan_probes(
     lake: Lake, place: ProbePlace, rank: Callable[[str], Sequence[str]], *, count: int, now: dt.datetime
 ) -> list[Probe]:
-    """Up to `count` probes that were never asked, of the samples that had the fewest so far.
+    """Probes that were never asked, of the samples that had the fewest so far: `count` in all on a date.
 
     `rank` gives ids of examples for a prompt, the likest first. A sample's own example is never shown with it. Samples
     without an answer of this backend to this suite are left out. Which of equally rarely asked samples come first
@@ -71,18 +75,18 @@ def plan_probes(
     """
     baselines = read_baselines(lake, place)
     strata = {sample.id: place.stratum(sample.id) for sample in place.suite.samples if sample.id in baselines}
-    asked = lake.read(
-        USAGES, columns=["stratum", "example_id", "databit_version"], where={"stratum": sorted(strata.values())}
-    )
+    columns = ["stratum", "example_id", "databit_version", "consumer_id"]
+    asked = lake.read(USAGES, columns=columns, where={"stratum": sorted(strata.values())})
+    left = count - asked.filter(pl.col("consumer_id") == place.night(now)).height
     times = dict(asked["stratum"].value_counts().iter_rows())
     order = sorted(
         strata, key=lambda name: (times.get(strata[name], 0), derived_id("turn", now.date().isoformat(), name))
     )
-    done = set(asked.iter_rows())
+    done = set(asked.drop("consumer_id").iter_rows())
     samples = {sample.id: sample for sample in place.suite.samples}
     probes: list[Probe] = []
     for sample_id in order:
-        if len(probes) == count:
+        if len(probes) >= left:
             break
         sample = samples[sample_id]
         for example in _candidates(lake, sample, rank):
@@ -175,7 +179,7 @@ def _usage(place: ProbePlace, probe: Probe, outcome: float, now: dt.datetime) ->
         example_id=example_id,
         databit_version=version,
         consumer_kind="prompt",
-        consumer_id=derived_id("example_probes", place.suite.digest, place.backend_digest, now.date().isoformat()),
+        consumer_id=place.night(now),
         sample_id=probe.sample.id,
         call_id=derived_id("example_probe_call", stratum, example_id, version),
         stratum=stratum,

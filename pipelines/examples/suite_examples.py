@@ -16,6 +16,7 @@ from lake.store import Lake
 from pipelines.databits.reading import newest_of
 from pipelines.databits.units import DATABITS, DatabitKey, parse_content
 from pipelines.examples.drafts import ExampleDraft
+from pipelines.examples.following import is_far_behind
 from pipelines.examples.importing import ImportResult, ensure_examples
 
 _CONSUMER = "suite_examples"
@@ -42,7 +43,8 @@ def update_suite_examples(lake: Lake, *, now: dt.datetime) -> ImportResult:
     units = newest_of(feed.filter(is_reference & (pl.col("_change_type") == "insert"))).filter(~pl.col("is_deleted"))
     drafts = [draft for unit in units.iter_rows(named=True) if (draft := suite_example(unit)) is not None]
     result = ensure_examples(lake, drafts, now=now, author=AUTHOR)
-    lake.move_cursor(_CONSUMER, {DATABITS: version})
+    if result.created_count or result.revised_count or is_far_behind(since, version):
+        lake.move_cursor(_CONSUMER, {DATABITS: version})
     return result
 
 

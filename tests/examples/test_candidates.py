@@ -39,8 +39,12 @@ def save(lake, text: str = SUITE) -> None:
 def test_references_of_a_saved_suite_are_examples_with_their_lineage(lake) -> None:
     save(lake)
     assert update_suite_examples(lake, now=NOW).created_count == 2
+    follow_feed(lake)
+    versions = lake.versions(lake.tables())
     again = update_suite_examples(lake, now=NOW)
+    follow_feed(lake)
     assert (again.created_count, again.revised_count) == (0, 0)
+    assert lake.versions(lake.tables()) == versions
     row = ExampleStore(lake).get(suite_example_id("support", "refund"))
     assert (row["inputs"], row["expected_output"]) == ('{"prompt":"How do I get a refund?"}', "form")
     assert (row["function_name"], row["tags"], row["source"]) == ("support", ["money"], "suite:support/refund")

@@ -117,7 +117,12 @@ def test_another_night_asks_what_was_not_asked_until_nothing_is_left(asked) -> N
 def test_samples_that_had_the_fewest_come_first(asked) -> None:
     first = plan(asked, count=1)
     ask_probes(asked, PLACE, first, Copier(), now=NOW)
-    assert plan(asked, count=1)[0].sample.id != first[0].sample.id
+    assert plan(asked, count=1, now=NOW + dt.timedelta(days=1))[0].sample.id != first[0].sample.id
+
+
+def test_the_same_night_again_asks_nothing(asked) -> None:
+    ask_probes(asked, PLACE, plan(asked, count=2), Copier(), now=NOW)
+    assert plan(asked, count=2, now=NOW + dt.timedelta(hours=3)) == []
 
 
 def test_a_probe_that_failed_is_asked_again(asked) -> None:

@@ -90,7 +90,9 @@ def test_estimates_follow_the_feed_and_equal_those_from_nothing(store, lake) -> 
     record_usages(lake, uses[half:])
     update_effects(lake, now=NOW)
     followed = lake.read(EFFECTS).sort("example_id")
+    versions = lake.versions(lake.tables())
     assert update_effects(lake, now=NOW).use_count == 0
+    assert lake.versions(lake.tables()) == versions
     # The scale is kept while it is about right, so nothing need be written again.
     assert update_effects(lake, now=NOW, is_full=True).changed_count == 0
     assert lake.read(EFFECTS).sort("example_id").equals(followed)
