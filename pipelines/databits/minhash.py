@@ -2,8 +2,8 @@
 
 Pure. A text is the set of its 5-character shingles. 128 hash functions keep their smallest value over the set
 (Broder 1997), 16 bands of 8 of them bring together texts of a Jaccard similarity of about 0.7 or more, and the true
-similarity decides. Written with numpy over code points: a third of the time that hashing shingle by shingle takes, as
-datasketch does (tests/benchmarks/bench_databits.py).
+similarity decides. Written with numpy over code points: about half the time of hashing shingle by shingle,
+as datasketch does (tests/benchmarks/bench_databits.py).
 """
 
 from __future__ import annotations

@@ -37,12 +37,18 @@ def headline(diff: RunDiff) -> str:
     if len(diff.runs) == 1:
         return f"One run, {label_of(diff.runs[0])}: name another to compare it with."
     changes = [(metric, change) for metric in diff.metrics for change in metric.changes]
+    found = {
+        judgement: list(dict.fromkeys(metric.metric for metric, change in changes if change.judgement == judgement))
+        for judgement in ("worse", "better")
+    }
+    # A metric may be worse in its median and better in its p95.
+    mixed = [name for name in found["worse"] if name in found["better"]]
     parts = []
-    for judgement in ("worse", "better"):
-        names = list(dict.fromkeys(metric.metric for metric, change in changes if change.judgement == judgement))
-        if names:
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            parts.append(f"{judgement}: {', '.join(names[:_NAMED])}{more}")
+    for word, names in (*found.items(), ("better in part", mixed)):
+        own = names if word == "better in part" else [name for name in names if name not in mixed]
+        if own:
+            more = f" and {len(own) - _NAMED} more" if len(own) > _NAMED else ""
+            parts.append(f"{word}: {', '.join(own[:_NAMED])}{more}")
     noise = sum(change.judgement == "within_noise" for _, change in changes)
     others = len(diff.runs) - 1
     sentence = (
