@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from lake.errors import UserError
 from lake.store import Lake
+from resources.attribution_config import AttributionConfig
 from resources.backends import BackendConfig
 from resources.embedding_models.configuration import EmbeddingsConfig
 from resources.language_models.configuration import LanguageModelConfig
@@ -150,6 +151,7 @@ class Config(_Section):
     trends: TrendsConfig = TrendsConfig()
     examples: ExamplesConfig = ExamplesConfig()
     optimization: OptimizationConfig = OptimizationConfig()
+    attribution: AttributionConfig = AttributionConfig()
     backends: dict[str, BackendConfig] = Field(default_factory=dict, description="Backends by name.")
     language_models: dict[str, LanguageModelConfig] = Field(
         default_factory=dict, description="Language models that templates ask, by name."

@@ -147,13 +147,15 @@ class DemoAsker:
         game, seen = self._game, list[Evaluated]()
         metric = Metric(template=game.template, items=items_by_inputs(game.asked.items))
         watch = make_callback(Watch(metric=metric, on_evaluated=seen.append))
-        model = make_model(MeteredEngine(self._engine, self._meter), game.template.model)
+        engine = _NotingEngine(self._engine)
+        model = make_model(MeteredEngine(engine, self._meter), game.template.model)
         threads = self._engine.max_concurrency
         try:
             with Quiet(), calling(model, callbacks=[watch], threads=threads):
                 evaluate(program, game.asked.items, metric, threads=threads)
         except WatchFailed as error:
             raise (error.__cause__ or error) from None
+        engine.refuse_silence()
         (found,) = seen
         scores = {item.example_id: score for item, score in zip(found.items, found.scores, strict=True)}
         return Asked(
@@ -172,3 +174,38 @@ class DemoAsker:
         for program_id, trial_id, ids, scores in trials.sort(pl.col("trial_id")).iter_rows():
             found.setdefault(program_id, {})[trial_id] = dict(zip(ids, scores, strict=True))
         return found
+
+
+class _NotingEngine:
+    """An engine that notes whether it answered at all: DSPy takes a call that failed for a wrong answer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._answered_count = 0
+        self._failure: Exception | None = None
+        self.name, self.model = engine.name, engine.model
+        self.max_concurrency = engine.max_concurrency
+        self.supports_response_schema = engine.supports_response_schema
+        self.supported_params = engine.supported_params
+
+    def complete(self, request: Any) -> Any:  # noqa: ANN401 - dspy.lm15.Request and Response
+        """Answer one request."""
+        try:
+            response = self._engine.complete(request)
+        except Exception as error:
+            self._failure = error
+            raise
+        self._answered_count += 1
+        return response
+
+    def cost_usd(self, response: Any) -> float | None:  # noqa: ANN401 - dspy.lm15.Response
+        """What an answer cost."""
+        return self._engine.cost_usd(response)
+
+    def refuse_silence(self) -> None:
+        """Raise `UserError` when not one request was answered, which says nothing about demos."""
+        if self._failure is not None and not self._answered_count:
+            raise UserError(
+                f"The language model {self.name} answered no item: {self._failure}. What was evaluated before is kept; "
+                "the same call goes on from there."
+            )

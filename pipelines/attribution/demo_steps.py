@@ -93,15 +93,11 @@ def attribute_demos(lake: Lake, reference: str, plan: DemoPlan, asking: Asking) 
     for more units than the exact method can do.
     """
     game = read_demo_game(lake, reference, split=plan.split, max_items=plan.max_items)
-    settings = plan.settings | {"model": asking.engine.model}
-    if not game.unit_ids:
-        note = "The best program shows no demo that is an example of the store."
-        return MethodResult(run_id=game.run_id, method=plan.method, is_new=False, note=note)
-    seed = plan.seed if plan.method == "shapley_sampled" else None
-    whole = json_digest([game.digest(asking.engine.model), plan.method, settings, seed])
-    standing = standing_rows(lake, game.run_id, plan.method, settings)
-    if stands(standing, whole):
-        return result_of(standing, game.run_id, plan.method, is_new=False)
+    model = asking.engine.model
+    standing = _standing(lake, game, plan, model)
+    if standing is not None:
+        return standing
+    settings, whole = plan.settings | {"model": model}, _digest(game, plan, model)
     if plan.method == "shapley_exact" and len(game.unit_ids) > EXACT_UNITS:
         raise UserError(
             f"Exact Shapley values of {len(game.unit_ids)} demos need {2 ** len(game.unit_ids):,} evaluations; the "
@@ -117,6 +113,28 @@ def attribute_demos(lake: Lake, reference: str, plan: DemoPlan, asking: Asking) 
     return result_of(rows, game.run_id, plan.method, is_new=bool(values), note=note)
 
 
+def standing_demos(lake: Lake, reference: str, plan: DemoPlan, *, model: str) -> MethodResult | None:
+    """What `attribute_demos` would say without asking `model` anything; None where it would ask."""
+    return _standing(lake, read_demo_game(lake, reference, split=plan.split, max_items=plan.max_items), plan, model)
+
+
+def _standing(lake: Lake, game: DemoGame, plan: DemoPlan, model: str) -> MethodResult | None:
+    if not game.unit_ids:
+        # Nothing to do is done: the note is no sign of something missing.
+        note = "The best program shows no demo that is an example of the store."
+        return MethodResult(run_id=game.run_id, method=plan.method, is_new=False, note=note)
+    rows = standing_rows(lake, game.run_id, plan.method, plan.settings | {"model": model})
+    if stands(rows, _digest(game, plan, model)):
+        return result_of(rows, game.run_id, plan.method, is_new=False)
+    return None
+
+
+def _digest(game: DemoGame, plan: DemoPlan, model: str) -> str:
+    """SHA-256 of all that the values of a whole method follow from."""
+    seed = plan.seed if plan.method == "shapley_sampled" else None
+    return json_digest([game.digest(model), plan.method, plan.settings, seed])
+
+
 def read_coalitions(lake: Lake, game: DemoGame, game_digest: str) -> dict[Coalition, Scores]:
     """Evaluations of the game that stand, by the places of its units."""
     rows = lake.read(
@@ -130,7 +148,7 @@ def read_coalitions(lake: Lake, game: DemoGame, game_digest: str) -> dict[Coalit
 
 def _evaluations_of(plan: DemoPlan, unit_count: int) -> int:
     """Sets of demos that a method evaluates at most."""
-    every = 2**unit_count
+    every = 1 << unit_count
     if plan.method == "leave_one_out":
         return min(unit_count + 1, every)
     if plan.method == "shapley_exact":

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import dataclass
 
 import orjson
 import polars as pl
 
 from lake.errors import UserError
 from lake.store import Lake
+from pipelines.attribution.lineage_credit import read_units
 from pipelines.attribution.recording import ATTRIBUTIONS, DELTAS, FINDING_WORDS
 from pipelines.databits.lineage_drawing import Mark
 from pipelines.databits.lineage_graph import LineageGraph
-from pipelines.databits.reading import read_versions
+from pipelines.databits.reading import find_databit, read_versions
 from pipelines.databits.units import DatabitKey, readable_text
 from pipelines.drawing import BETTER, NEUTRAL, WORSE
 from pipelines.embeddings.texts import text_of_json
@@ -21,7 +22,6 @@ from pipelines.optimization.items import EXAMPLES
 from pipelines.optimization.recording import RUNS
 from pipelines.optimization.steps import read_run
 
-Ends = Literal["both", "helpful", "harmful"]
 _LABEL_CHARACTERS = 60
 
 
@@ -98,8 +98,7 @@ def with_labels(lake: Lake, rows: pl.DataFrame) -> pl.DataFrame:
 def readable_values(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of `top_units` as a table that fits a terminal."""
     return rows.select(
-        pl.col("method").str.replace_all("_", " ")
-        + pl.Series([_rolled_method(text) for text in rows["settings"]], dtype=pl.String),
+        method_text(rows).alias("method"),
         pl.col("unit_id").str.head(8).alias("unit"),
         "label",
         pl.col("value").round_sig_figs(3),
@@ -115,7 +114,33 @@ def interval_text(low: str, high: str) -> pl.Expr:
     return pl.format("{} to {}", *ends).fill_null("none")
 
 
-def lineage_marks(lake: Lake, graph: LineageGraph, reference: str, *, of: str) -> Mapping[DatabitKey, Mark]:
+def method_text(rows: pl.DataFrame) -> pl.Series:
+    """The method of each row in words; of credit also whose values were carried."""
+    return rows["method"].str.replace_all("_", " ") + pl.Series(map(_rolled_method, rows["settings"]), dtype=pl.String)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreditMark(Mark):
+    """A mark that also says what it stands for."""
+
+    value: float
+    finding: str
+
+
+def find_unit(lake: Lake, word: str, reference: str) -> DatabitKey:
+    """The version that a word means: an example by the beginning of its id, as a run showed it, or a data unit.
+
+    Raises `UserError` when it means none or several.
+    """
+    run_id = str(read_run(lake, reference)["optimization_run_id"])
+    rows = lake.read(ATTRIBUTIONS, columns=["unit_id"], where={"run_id": run_id, "unit_kind": "example"})
+    ids = rows.filter(pl.col("unit_id").str.starts_with(word))["unit_id"].unique().to_list()
+    if len(ids) != 1:
+        return find_databit(lake, word)
+    return DatabitKey(*read_units(lake, run_id, ids)[ids[0]])
+
+
+def lineage_marks(lake: Lake, graph: LineageGraph, reference: str, *, of: str) -> Mapping[DatabitKey, CreditMark]:
     """How the versions of a graph are drawn by the credit that a run's values by the method `of` gave them.
 
     Colour says the finding, its strength the value beside the largest; raises `UserError` when the run has no credit.
@@ -125,11 +150,13 @@ def lineage_marks(lake: Lake, graph: LineageGraph, reference: str, *, of: str) -
     rows = values.filter(methods == of)
     if rows.is_empty():
         raise UserError.unknown("method with credit of this run", of, methods.unique().sort())
-    largest = max(rows["value"].abs().max() or 0.0, 1e-12)  # type: ignore[type-var,operator]  # a column of numbers
+    largest = max(rows["value"].abs().max() or 0.0, 1e-12)
     wanted = {node.key for node in graph.nodes}
     colours = {"helpful": BETTER, "harmful": WORSE, "indistinguishable": NEUTRAL}
     return {
-        key: Mark(
+        key: CreditMark(
+            value=row["value"],
+            finding=row["finding"],
             colour=colours[row["finding"]],
             strength=abs(row["value"]) / largest,
             text=f"{row['value']:+.3g} {_short_finding(row)}",

@@ -23,7 +23,7 @@ Mode = Literal["changed", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class PendingRuns:
-    """Runs that ended with a best program and are new to attribution, the oldest first, and the version read up to."""
+    """Runs that ended with a test and are new to attribution, the oldest first, and the version read up to."""
 
     run_ids: tuple[str, ...]
     version: int
@@ -32,8 +32,8 @@ class PendingRuns:
 def find_pending(lake: Lake, *, mode: Mode = "changed") -> PendingRuns:
     """Runs whose rows changed since the last `settle_pending`; every one with mode `all`."""
     newest = lake.version(RUNS)
-    runs = lake.read(RUNS, columns=["optimization_run_id", "best_program_id", "state", "started_at"])
-    ended = runs.filter(pl.col("best_program_id").is_not_null() & (pl.col("state") != "running"))
+    runs = lake.read(RUNS, columns=["optimization_run_id", "conclusion", "state", "started_at"])
+    ended = runs.filter((pl.col("conclusion") != "not_tested") & (pl.col("state") != "running"))
     if mode == "changed":
         feed = lake.changes(RUNS, lake.cursor(CONSUMER, RUNS), until=newest, columns=["optimization_run_id"])
         ended = ended.join(feed.select("optimization_run_id").unique(), on="optimization_run_id", how="semi")
