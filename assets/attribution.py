@@ -14,12 +14,14 @@ from assets.tables import asset_key, table_metadata, table_spec
 from pipelines.attribution.recording import ATTRIBUTIONS, DELTAS, EVALUATIONS
 from pipelines.optimization.spending import Budget
 from resources.attribution import (
-    AskedMethod,
+    ASKED_METHODS,
+    DEFAULT_METHODS,
     AttributionEnd,
     AttributionPlan,
     OnEvaluated,
     attribute_pending,
     attribute_run,
+    check_methods,
 )
 from resources.installation import Installation
 
@@ -33,9 +35,10 @@ class AttributeRuns(dg.Config):
     runs: list[str] = Field(
         default=[], description="Beginnings of optimisation run ids, or `latest`. Empty: runs that are new."
     )
-    methods: list[AskedMethod] = Field(
-        default=["knn_shapley", "influence_proxy", "leave_one_out"],
-        description="Methods for the runs named above; docs/attribution.md says what each assumes.",
+    methods: list[str] = Field(
+        default=[*DEFAULT_METHODS],
+        description=f"Methods for the runs named above, of {', '.join(ASKED_METHODS)}; docs/attribution.md says what "
+        "each assumes.",
     )
     split: Literal["test", "validation"] = Field(default="test", description="Whose items are asked, or are queries.")
     max_items: int = Field(default=0, ge=0, description="Most items asked; 0 for all of the split.")
@@ -92,11 +95,10 @@ def _now() -> dt.datetime:
 
 
 def _plan_of(config: AttributeRuns) -> AttributionPlan:
-    own: dict[str, Any] = {
-        name: getattr(config, name) for name in ("methods", "split", "orders", "tolerance", "seed", "k")
-    }
+    own: dict[str, Any] = {name: getattr(config, name) for name in ("split", "orders", "tolerance", "seed", "k")}
     return AttributionPlan(
         **own,
+        methods=check_methods(config.methods),
         max_items=config.max_items or None,
         budget=Budget(calls=config.budget_calls or None, seconds=config.budget_seconds or None),
         language_model=config.language_model or None,

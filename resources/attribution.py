@@ -64,6 +64,15 @@ class AttributionEnd:
         return all(result.is_complete for result in self.results)
 
 
+def check_methods(words: Sequence[str]) -> list[AskedMethod]:
+    """Words as methods, each once; raises `UserError` for a word that is none."""
+    by_name: dict[str, AskedMethod] = {name: name for name in ASKED_METHODS}
+    for word in words:
+        if word not in by_name:
+            raise UserError.unknown("method of attribution", word, ASKED_METHODS)
+    return [by_name[word] for word in dict.fromkeys(words)]
+
+
 def attribute_run(
     installation: Installation,
     reference: str,
@@ -100,7 +109,9 @@ def night_plan(installation: Installation, *, spent_seconds: float = 0.0) -> Att
     left = config.budget_seconds - spent_seconds
     methods = DEFAULT_METHODS if left > 0 else DEFAULT_METHODS[:2]
     budget = Budget(seconds=left) if left > 0 else Budget()
-    return AttributionPlan(methods=methods, budget=budget, k=config.k, penalty=config.penalty)
+    return AttributionPlan(
+        methods=methods, budget=budget, max_items=config.max_items, k=config.k, penalty=config.penalty
+    )
 
 
 def attribute_pending(

@@ -17,5 +17,8 @@ class AttributionConfig(BaseModel):
         allow_inf_nan=False,
         description="Time that a night may spend on asking without each demo; 0 for none. The next night goes on.",
     )
+    max_items: int = Field(
+        default=12, ge=2, description="Most test items that the night asks for each set of demos; more tell more."
+    )
     k: int = Field(default=5, ge=1, description="Neighbours that vote, of KNN-Shapley.")
     penalty: float = Field(default=0.01, gt=0, allow_inf_nan=False, description="Penalty of the influence proxy.")

@@ -12,10 +12,8 @@ import typer
 from studio.options import FormatOption, JsonOption, open_installation, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pipelines.attribution.recording import MethodResult
-    from resources.attribution import AskedMethod, AttributionEnd
+    from resources.attribution import AttributionEnd
 
 OneRun = Annotated[str, typer.Argument(metavar="RUN", help="Beginning of an optimisation run's id, or `latest`.")]
 # As resources/attribution.py has them; a test compares the two.
@@ -74,11 +72,11 @@ def run(
     Example:  benchlake attribution run latest --method leave_one_out --budget-seconds 60
     """
     from pipelines.optimization.spending import Budget
-    from resources.attribution import DEFAULT_METHODS, AttributionPlan, attribute_run
+    from resources.attribution import DEFAULT_METHODS, AttributionPlan, attribute_run, check_methods
     from studio.progress import file_progress
 
     plan = AttributionPlan(
-        methods=_check_methods(method or DEFAULT_METHODS),
+        methods=check_methods(method or DEFAULT_METHODS),
         split=split,
         max_items=max_items,
         budget=Budget(calls=budget_calls, seconds=budget_seconds),
@@ -263,17 +261,6 @@ def lineage(
         output.write_text(text + "\n", encoding="utf-8")
     else:
         sys.stdout.write(text + "\n")
-
-
-def _check_methods(words: Sequence[str]) -> list[AskedMethod]:
-    from lake.errors import UserError
-    from resources.attribution import ASKED_METHODS
-
-    by_name: dict[str, AskedMethod] = {name: name for name in ASKED_METHODS}
-    for word in words:
-        if word not in by_name:
-            raise UserError.unknown("method of attribution", word, ASKED_METHODS)
-    return [by_name[word] for word in dict.fromkeys(words)]
 
 
 def _print_json(end: AttributionEnd) -> None:

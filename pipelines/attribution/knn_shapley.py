@@ -10,7 +10,8 @@ With units sorted by similarity and m_i = 1 where the i-th has the query's label
 
 so that all values of a query come from one sort and one cumulative sum. The proof uses no more of m_i than that a set
 is worth the sum over its K nearest members divided by K, so m_i may be any grade: `knn_shapley_graded` takes the
-similarity of the unit's output to the query's, for tasks whose outputs are no classes.
+similarity of the unit's output to the query's, less that of all units on average, for tasks whose outputs are no
+classes. Without the average every unit would help: any two texts of a task are a little alike.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 UTILITY = "share of the K nearest units that have the query's label (matches/K)"
-GRADED_UTILITY = "similarity of the K nearest units' outputs to the query's, summed and divided by K"
+GRADED_UTILITY = (
+    "how much more similar the outputs of the K nearest units are to the query's than all units' on average"
+)
 # Queries whose similarities are in memory at once: with 100,000 units some 100 MB.
 _CELLS = 16 << 20
 
@@ -60,13 +63,16 @@ def knn_shapley_graded(
     *,
     k: int,
 ) -> NeighbourValues:
-    """As `knn_shapley`, with the cosine of two outputs (below 0 counts as 0) in the place of equal labels.
+    """As `knn_shapley`, with the cosine of two outputs, less its mean over units, in the place of equal labels.
 
     Outputs are vectors of unit length as well. Raises `ValueError` likewise.
     """
-    return _mean_values(
-        units, queries, lambda query: np.maximum(unit_outputs @ query_outputs[query], 0.0).astype(np.float64), k=k
-    )
+
+    def grades_of(query: int) -> NDArray[np.float64]:
+        similarities = (unit_outputs @ query_outputs[query]).astype(np.float64)
+        return np.asarray(similarities - similarities.mean())
+
+    return _mean_values(units, queries, grades_of, k=k)
 
 
 def _mean_values(

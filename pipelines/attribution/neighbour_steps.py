@@ -118,7 +118,8 @@ def attribute_neighbours(
         why = "its outputs are no classes: they hardly recur" if sides.units else "no example could have been shown"
         return MethodResult(run_id=sides.run_id, method=method, is_new=False, note=f"Left out: {why}.")
     found, utility = _compute(lake, sides, method, plan, embedder, has_classes=has_classes)
-    bound = 1 / plan.k if method == "knn_shapley" else None
+    # The most that a unit can be worth for a query: a grade over K, grades being at most 1, or 2 where centred.
+    bound = (1 if has_classes else 2) / plan.k if method == "knn_shapley" else None
     valuation = Valuation(
         run_id=sides.run_id,
         method=method,
