@@ -149,7 +149,7 @@ def unit(
     import polars as pl
 
     from pipelines.attribution.charts import history_chart
-    from pipelines.attribution.listing import interval_text, method_text, unit_history
+    from pipelines.attribution.listing import method_text, unit_history, value_text
     from pipelines.attribution.recording import FINDING_WORDS
     from studio.rendering import emit
 
@@ -164,8 +164,7 @@ def unit(
             pl.format("{}\n{}", pl.col("run_id").str.head(8), "template").alias("run"),
             unit=pl.format("{} {}", "unit_kind", pl.col("unit_version").cast(pl.String).fill_null("")),
             method=method_text(rows),
-            value=pl.col("value").round_sig_figs(3),
-            interval=interval_text("interval_low", "interval_high"),
+            value=value_text("value"),
             finding=pl.col("finding").replace_strict(FINDING_WORDS),
         ),
         form,
@@ -187,7 +186,7 @@ def deltas(
     """
     import polars as pl
 
-    from pipelines.attribution.listing import interval_text, list_deltas
+    from pipelines.attribution.listing import list_deltas, value_text
     from studio.rendering import emit
 
     rows = list_deltas(open_installation().lake, unit=unit_, run=run_)
@@ -203,8 +202,7 @@ def deltas(
             pl.col("method").str.replace_all("_", " "),
             pl.col("delta_kind").alias("what changed"),
             values=pl.format("{} to {}", pl.col("previous_value").round_sig_figs(3), pl.col("value").round_sig_figs(3)),
-            change=pl.col("effect").round_sig_figs(3),
-            interval=interval_text("interval_low", "interval_high"),
+            change=value_text("effect"),
             finding=told,
         ),
         form,

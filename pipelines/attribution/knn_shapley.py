@@ -28,6 +28,9 @@ GRADED_UTILITY = (
 )
 # Queries whose similarities are in memory at once: with 100,000 units some 100 MB.
 _CELLS = 16 << 20
+# Of a float's bits, all but the sign; of a packed number, those that hold the place.
+_MAGNITUDE, _PLACE_BITS = 0x7FFFFFFF, 32
+_PLACE_MASK = (1 << _PLACE_BITS) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ def knn_shapley(
     Units equally similar to a query keep their order. Time is that of the product of all vectors and of one sort a
     query; memory does not grow with m. Raises `ValueError` for no units, no queries or k below 1.
     """
-    return _mean_values(units, queries, lambda query: (labels == query_labels[query]).astype(np.float64), k=k)
+    return _mean_values(units, queries, lambda query: labels == query_labels[query], k=k)
 
 
 def knn_shapley_graded(
@@ -78,7 +81,7 @@ def knn_shapley_graded(
 def _mean_values(
     units: NDArray[np.float32],
     queries: NDArray[np.float32],
-    grades_of: Callable[[int], NDArray[np.float64]],
+    grades_of: Callable[[int], NDArray[np.float64] | NDArray[np.bool_]],
     *,
     k: int,
 ) -> NeighbourValues:
@@ -89,20 +92,39 @@ def _mean_values(
     weights = np.minimum(k, places) / (k * places)
     # s_i = w_i m_i + sum over later j of m_j (w_j - w_(j-1)); up to K the weights do not change.
     steps = np.diff(weights, prepend=weights[0])
-    sums, squares = np.zeros(count), np.zeros(count)
+    sums, squares, values = np.zeros(count), np.zeros(count), np.empty(count)
     rows = max(1, _CELLS // count)
     for start in range(0, query_count, rows):
         similarities = queries[start : start + rows] @ units.T
         for place, similarity in enumerate(similarities):
-            order = np.argsort(-similarity, kind="stable")
+            order = nearest_first(similarity)
             matches = grades_of(start + place)[order]
             later = steps * matches
-            # The sum of the steps behind each place.
-            behind = later[::-1].cumsum()[::-1] - later
-            values = weights * matches + behind
-            sums[order] += values
-            squares[order] += values * values
+            # What is behind each place is the whole less what comes up to it.
+            ranked = weights * matches
+            ranked += later.sum()
+            ranked -= later.cumsum()
+            values[order] = ranked
+            sums += values
+            squares += np.multiply(values, values, out=ranked)
     means = sums / query_count
     spread = np.maximum(squares / query_count - means**2, 0.0)
     errors = np.sqrt(spread / (query_count - 1)) if query_count > 1 else np.zeros(count)
     return NeighbourValues(values=means, standard_errors=errors, query_count=query_count)
+
+
+def nearest_first(similarities: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Places by falling similarity, equals in their order: what a stable argsort of the negative gives.
+
+    Similarity and place are packed into one whole number each, which a plain sort does many times faster than a stable
+    argsort. Up to 2^31 places; no NaN.
+    """
+    # Both zeros are one; then the bits of a float, those of a negative turned, are in its own order as whole numbers.
+    bits = (similarities.astype(np.float32, copy=False) + np.float32(0)).view(np.int32)
+    ranks = bits ^ ((bits >> 31) & np.int32(_MAGNITUDE))
+    keys = np.invert(ranks).astype(np.int64)
+    keys <<= _PLACE_BITS
+    keys |= np.arange(len(ranks))
+    keys.sort()
+    keys &= _PLACE_MASK
+    return keys

@@ -99,13 +99,16 @@ def readable_values(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of `top_units` as a table that fits a terminal."""
     return rows.select(
         method_text(rows).alias("method"),
-        pl.col("unit_id").str.head(8).alias("unit"),
-        "label",
-        pl.col("value").round_sig_figs(3),
-        interval=interval_text("interval_low", "interval_high"),
+        unit=pl.format("{}\n{}", pl.col("unit_id").str.head(8), pl.col("label").str.head(36)),
+        value=value_text("value"),
         finding=pl.col("finding").replace_strict(FINDING_WORDS),
         n="sample_count",
     )
+
+
+def value_text(name: str) -> pl.Expr:
+    """A number of three digits with its interval on the line below."""
+    return pl.format("{}\n{}", pl.col(name).round_sig_figs(3), interval_text("interval_low", "interval_high"))
 
 
 def interval_text(low: str, high: str) -> pl.Expr:

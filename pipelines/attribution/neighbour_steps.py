@@ -109,15 +109,17 @@ def attribute_neighbours(
     """
     sides = _read_sides(lake, reference, plan)
     settings = plan.settings(method, embedder)
-    digest = json_digest([sides.digest, method, settings])
+    has_classes = sides.has_classes
+    utility = _utility_of(method, has_classes=has_classes)
+    # The utility in words is a part: values of another one are other values, whatever the data.
+    digest = json_digest([sides.digest, method, utility, settings])
     standing = standing_rows(lake, sides.run_id, method, settings)
     if stands(standing, digest):
         return result_of(standing, sides.run_id, method, is_new=False)
-    has_classes = sides.has_classes
     if not sides.units or (method == "influence_proxy" and not has_classes):
         why = "its outputs are no classes: they hardly recur" if sides.units else "no example could have been shown"
         return MethodResult(run_id=sides.run_id, method=method, is_new=False, note=f"Left out: {why}.")
-    found, utility = _compute(lake, sides, method, plan, embedder, has_classes=has_classes)
+    found = _compute(lake, sides, method, plan, embedder, has_classes=has_classes)
     # The most that a unit can be worth for a query: a grade over K, grades being at most 1, or 2 where centred.
     bound = (1 if has_classes else 2) / plan.k if method == "knn_shapley" else None
     valuation = Valuation(
@@ -167,6 +169,12 @@ def _read_sides(lake: Lake, reference: str, plan: NeighbourPlan) -> _Sides:
     )
 
 
+def _utility_of(method: NeighbourMethod, *, has_classes: bool) -> str:
+    if method == "influence_proxy":
+        return influence.UTILITY
+    return knn_shapley.UTILITY if has_classes else knn_shapley.GRADED_UTILITY
+
+
 def _compute(
     lake: Lake,
     sides: _Sides,
@@ -175,19 +183,18 @@ def _compute(
     embedder: Embedder,
     *,
     has_classes: bool,
-) -> tuple[NeighbourValues, str]:
+) -> NeighbourValues:
     units = read_vectors(lake, [input_text(item.inputs) for item in sides.units], embedder)
     queries = read_vectors(lake, [input_text(item.inputs) for item in sides.queries], embedder)
     if not has_classes:
         outputs = [read_vectors(lake, texts, embedder) for texts in (sides.unit_outputs, sides.query_outputs)]
-        found = knn_shapley.knn_shapley_graded(units, outputs[0], queries, outputs[1], k=plan.k)
-        return found, knn_shapley.GRADED_UTILITY
+        return knn_shapley.knn_shapley_graded(units, outputs[0], queries, outputs[1], k=plan.k)
     numbers = {output: place for place, output in enumerate(sorted({*sides.unit_outputs, *sides.query_outputs}))}
     labels, asked = (_numbered(outputs, numbers) for outputs in (sides.unit_outputs, sides.query_outputs))
     if method == "knn_shapley":
-        return knn_shapley.knn_shapley(units, labels, queries, asked, k=plan.k), knn_shapley.UTILITY
+        return knn_shapley.knn_shapley(units, labels, queries, asked, k=plan.k)
     try:
-        return influence.influence_proxy(units, labels, queries, asked, penalty=plan.penalty), influence.UTILITY
+        return influence.influence_proxy(units, labels, queries, asked, penalty=plan.penalty)
     except ValueError as error:
         raise UserError(str(error)) from None
 

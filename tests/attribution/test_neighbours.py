@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.attribution.games import Game
 from pipelines.attribution.influence import influence_proxy
-from pipelines.attribution.knn_shapley import knn_shapley
+from pipelines.attribution.knn_shapley import knn_shapley, nearest_first
 from pipelines.attribution.values import shapley_exact
 
 
@@ -109,6 +109,13 @@ def test_influence_is_near_what_leaving_a_unit_out_does() -> None:
     left_out = np.array([full - likelihood(np.delete(everyone, unit)) for unit in range(40)])
     assert np.corrcoef(found.values[:40], left_out)[0, 1] > 0.95
     assert found.values[:40] == pytest.approx(left_out, rel=0.25, abs=2e-4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(values=st.lists(st.sampled_from([-1.0, -0.5, -1e-30, -0.0, 0.0, 1e-30, 0.25, 1.0]) | st.floats(-1, 1, width=32)))
+def test_the_packed_sort_is_the_stable_one(values: list[float]) -> None:
+    similarities = np.array(values, dtype=np.float32)
+    assert nearest_first(similarities).tolist() == np.argsort(-similarities, kind="stable").tolist()
 
 
 @pytest.mark.parametrize(("units", "queries", "k"), [(0, 1, 1), (1, 0, 1), (1, 1, 0)])

@@ -25,6 +25,8 @@ def attribution(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DSPY_CACHEDIR", str(tmp_path / "dspy"))
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "true")
     monkeypatch.delenv("BENCHLAKE_LAKE", raising=False)
+    # Wide enough that no cell is folded.
+    monkeypatch.setenv("COLUMNS", "200")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import dspy.teleprompt  # noqa: F401
