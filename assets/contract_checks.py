@@ -1,5 +1,7 @@
 """One asset check per table: the expectation suite compiled from its contract, on new rows."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from assets.presentation import contract_table
@@ -10,12 +12,16 @@ from resources.installation import Installation
 _SEVERITIES = {"fail": dg.AssetCheckSeverity.ERROR}
 
 
-def contract_check(table: str) -> dg.AssetChecksDefinition:
-    """The contract check of `table`. The rows of `gold.contract_results` are the record; this shows them."""
+def contract_check(table: str, *, after: Sequence[dg.AssetKey] = ()) -> dg.AssetChecksDefinition:
+    """The contract check of `table`. The rows of `gold.contract_results` are the record; this shows them.
+
+    `after` are assets that write into the table once more.
+    """
 
     @dg.asset_check(
         asset=asset_key(table),
         name="contract",
+        additional_deps=list(after),
         pool="contract_results",
         description=f"New rows of {table} keep its contract. Recorded in gold.contract_results.",
     )

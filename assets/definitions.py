@@ -70,10 +70,14 @@ def build_defs(*, folder: Path | None = None, executor: dg.ExecutorDefinition | 
     )
     written = (*batches.BATCH_TABLES, *runs.IMPORTED_TABLES, *evidence.EVIDENCE_TABLES)
     checked = (*written, *(table for room in ROOMS for table in room.tables), *recorded)
+    later = {table: keys for room in ROOMS for table, keys in room.written_later.items()}
     nightly = jobs.nightly_job(key for room in ROOMS for key in room.night)
     return dg.Definitions(
         assets=[*dg.with_source_code_references(assets), *map(table_spec, recorded)],
-        asset_checks=[*map(contract_check, checked), *(check for room in ROOMS for check in room.checks)],
+        asset_checks=[
+            *(contract_check(table, after=later.get(table, ())) for table in checked),
+            *(check for room in ROOMS for check in room.checks),
+        ],
         jobs=[nightly, *jobs.JOBS, *(job for room in ROOMS for job in room.jobs)],
         schedules=[schedules.nightly_schedule(config.nightly, nightly)],
         sensors=[

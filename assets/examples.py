@@ -14,6 +14,7 @@ from assets.presentation import markdown_table
 from assets.rooms import Room
 from assets.tables import asset_key, table_metadata, table_spec
 from pipelines.drawing import as_markdown_image
+from pipelines.embeddings.text_steps import collect_texts
 from pipelines.evidence.render import escape_markdown
 from pipelines.examples.charts import effects_chart
 from pipelines.examples.checks import count_unindexed, find_duplicates
@@ -82,13 +83,15 @@ def probed_examples(
     )
 
 
-@dg.multi_asset(name="example_effects", specs=[table_spec(EFFECTS, deps=[USAGES])], pool=POOL)
+@dg.multi_asset(name="example_effects", specs=[table_spec(EFFECTS, deps=[USAGES, "gold.dspy_runs"])], pool=POOL)
 def example_effects(
     context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
 ) -> dg.MaterializeResult[None]:
     """Estimate what new uses say of their examples; docs/examples.md states the estimator."""
     lake = installation.lake
     result = update_effects(lake, now=dt.datetime.now(dt.UTC), is_full=_mode(context) == "all")
+    # The estimates beside the examples are no text, but who follows the examples' feed should have seen them tonight.
+    collect_texts(lake)
     effects = list_effects(lake)
     kinds = dict(effects["effect_kind"].value_counts().iter_rows())
     metadata: dict[str, dg.MetadataValue | int | float | str] = {
@@ -251,6 +254,7 @@ REBUILD_EXAMPLES = dg.define_asset_job(
 ROOM = Room(
     assets=(kept_examples, probed_examples, example_effects),
     tables=TABLES,
+    written_later={EXAMPLES: [asset_key(EFFECTS)]},
     checks=(index_lag, duplicates, licence),
     jobs=(import_examples_job, extract_examples_job, REBUILD_EXAMPLES),
     night=tuple(map(asset_key, TABLES)),

@@ -6,8 +6,8 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
@@ -30,6 +30,8 @@ class Room:
     """Tables that the assets write; each gets a contract check."""
     recorded_tables: Sequence[str] = ()
     """Tables that commands, or steps beside their own table, write: assets without a function."""
+    written_later: Mapping[str, Sequence[dg.AssetKey]] = field(default_factory=dict)
+    """Tables into which later assets write back: their contracts are checked after those."""
     checks: Sequence[dg.AssetChecksDefinition] = ()
     jobs: Sequence[dg.JobDefinition | AssetJob] = ()
     sensors: Sequence[dg.SensorDefinition] = ()
