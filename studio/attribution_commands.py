@@ -114,7 +114,8 @@ def top(
     """Show the most helpful and the most harmful units of a run, each with interval and finding.
 
     A unit is called helpful or harmful only where the whole 95 % interval is on one side of 0; else it is
-    indistinguishable from 0, whatever its rank. Of many units, one in twenty that does nothing is called so by chance.
+    indistinguishable from 0, whatever its rank. Units are ranked by the nearer end of the interval. Of many units, one
+    in twenty that does nothing is called so by chance.
 
     Example:  benchlake attribution top latest --method leave_one_out --chart demos.svg
     """
@@ -164,8 +165,7 @@ def unit(
             pl.format("{}\n{}", pl.col("run_id").str.head(8), "template").alias("run"),
             unit=pl.format("{} {}", "unit_kind", pl.col("unit_version").cast(pl.String).fill_null("")),
             method=method_text(rows),
-            value=value_text("value"),
-            finding=pl.col("finding").replace_strict(FINDING_WORDS),
+            value=pl.format("{}\n{}", value_text("value"), pl.col("finding").replace_strict(FINDING_WORDS)),
         ),
         form,
     )
@@ -202,8 +202,7 @@ def deltas(
             pl.col("method").str.replace_all("_", " "),
             pl.col("delta_kind").alias("what changed"),
             values=pl.format("{} to {}", pl.col("previous_value").round_sig_figs(3), pl.col("value").round_sig_figs(3)),
-            change=value_text("effect"),
-            finding=told,
+            change=pl.format("{}\n{}", value_text("effect"), told),
         ),
         form,
     )

@@ -122,7 +122,7 @@ def nearest_first(similarities: NDArray[np.float32]) -> NDArray[np.int64]:
     # Both zeros are one; then the bits of a float, those of a negative turned, are in its own order as whole numbers.
     bits = (similarities.astype(np.float32, copy=False) + np.float32(0)).view(np.int32)
     ranks = bits ^ ((bits >> 31) & np.int32(_MAGNITUDE))
-    keys = np.invert(ranks).astype(np.int64)
+    keys: NDArray[np.int64] = np.invert(ranks).astype(np.int64)
     keys <<= _PLACE_BITS
     keys |= np.arange(len(ranks))
     keys.sort()

@@ -41,13 +41,24 @@ def read_values(lake: Lake, reference: str, *, method: str | None = None) -> pl.
 
 
 def top_units(lake: Lake, reference: str, *, method: str | None = None, count: int = 10) -> pl.DataFrame:
-    """The `count` most helpful and the `count` most harmful units of a run, method by method, with what they say."""
+    """The `count` most helpful and the `count` most harmful units of a run, method by method, with what they say.
+
+    Ranked by what is sure: the lower end of the interval on the helpful side, the upper on the harmful one, so that a
+    large value that is mostly noise does not come before a smaller one that is not.
+    """
     rows = read_values(lake, reference, method=method)
-    parts = [
-        part if part.height <= 2 * count else pl.concat([part.head(count), part.tail(count)])
-        for part in rows.partition_by("method", "settings", maintain_order=True)
-    ]
+    parts = [_ends(part, count) for part in rows.partition_by("method", "settings", maintain_order=True)]
     return with_labels(lake, pl.concat(parts))
+
+
+def _ends(rows: pl.DataFrame, count: int) -> pl.DataFrame:
+    """Both ends of one method's ranking, the surely helpful first, the surely harmful last."""
+    order = ["value", "unit_id"]
+    best = rows.sort(pl.col("interval_low").fill_null(float("-inf")), *order, descending=[True, True, False])
+    helpful = best.head(min(count, (rows.height + 1) // 2))
+    left = rows.join(helpful, on="attribution_id", how="anti")
+    worst = left.sort(pl.col("interval_high").fill_null(float("inf")), *order, descending=False).head(count)
+    return pl.concat([helpful, worst.reverse()])
 
 
 def unit_history(lake: Lake, unit: str) -> pl.DataFrame:
@@ -99,22 +110,17 @@ def readable_values(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of `top_units` as a table that fits a terminal."""
     return rows.select(
         method_text(rows).alias("method"),
-        unit=pl.format("{}\n{}", pl.col("unit_id").str.head(8), pl.col("label").str.head(36)),
-        value=value_text("value"),
-        finding=pl.col("finding").replace_strict(FINDING_WORDS),
+        unit=pl.format("{}\n{}", pl.col("unit_id").str.head(8), pl.col("label").str.head(24)),
+        value=pl.format("{}\n{}", value_text("value"), pl.col("finding").replace_strict(FINDING_WORDS)),
         n="sample_count",
     )
 
 
 def value_text(name: str) -> pl.Expr:
-    """A number of three digits with its interval on the line below."""
-    return pl.format("{}\n{}", pl.col(name).round_sig_figs(3), interval_text("interval_low", "interval_high"))
-
-
-def interval_text(low: str, high: str) -> pl.Expr:
-    """Both ends of an interval as text; `none` where there is none."""
-    ends = [pl.col(name).round_sig_figs(3).cast(pl.String) for name in (low, high)]
-    return pl.format("{} to {}", *ends).fill_null("none")
+    """A number of three digits with its interval behind it."""
+    ends = [pl.col(end).round_sig_figs(2).cast(pl.String) for end in ("interval_low", "interval_high")]
+    between = pl.format("({} to {})", *ends).fill_null("(no interval)")
+    return pl.format("{} {}", pl.col(name).round_sig_figs(3), between)
 
 
 def method_text(rows: pl.DataFrame) -> pl.Series:
@@ -175,4 +181,4 @@ def _short_finding(row: Mapping[str, object]) -> str:
 
 def _rolled_method(settings: str) -> str:
     of = orjson.loads(settings).get("of")
-    return f" of {of.replace('_', ' ')}" if of else ""
+    return f"\nof {of.replace('_', ' ')}" if of else ""

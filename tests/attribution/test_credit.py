@@ -165,6 +165,8 @@ def test_views_give_the_ends_of_the_ranking_and_a_unit_s_history(attributed) -> 
     top = top_units(attributed, "latest", method="leave_one_out", count=1)
     assert top["value"].to_list() == [1.0, 0.0]
     assert all("lamps from" in label for label in top["label"])
+    assert top["finding"].to_list() == ["helpful", "indistinguishable"]
+    assert top_units(attributed, "latest", count=9).height == 6
     history = unit_history(attributed, top["unit_id"][0])
     assert history.select("unit_kind", "method").rows() == [
         ("databit", "lineage_rollup"), ("example", "leave_one_out"),

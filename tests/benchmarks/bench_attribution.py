@@ -55,6 +55,17 @@ def unit_vectors(rng: np.random.Generator, count: int) -> np.ndarray:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
+def on_a_circle(angles: np.ndarray) -> np.ndarray:
+    """Vectors at these angles within a plane of the whole space.
+
+    Among random vectors some similarities are equal up to rounding, and either order of those is right. Here every
+    query is at least 0.2 away from all units, whose similarities then differ by some 5e-5: one order alone is right.
+    """
+    plane = np.linalg.qr(np.random.default_rng(2).normal(size=(DIMENSION, 2)))[0].T
+    found = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane
+    return found.astype(np.float32)
+
+
 def against_the_floor(queries: int) -> None:
     """Print our time beside that of the bare product and sort, taking turns."""
     rng = np.random.default_rng(0)
@@ -82,7 +93,9 @@ def against_the_peer() -> None:
         print("pyDVL: skipped, BENCHLAKE_PYDVL_PYTHON names no interpreter that has it.")
         return
     rng = np.random.default_rng(1)
-    units, queries = unit_vectors(rng, PEER_UNITS), unit_vectors(rng, PEER_QUERIES)
+    units = on_a_circle(np.linspace(0, np.pi - 0.6, PEER_UNITS))
+    queries = on_a_circle(-0.3 + 0.1 * rng.random(PEER_QUERIES))
+    units = units[rng.permutation(PEER_UNITS)]
     labels, asked = rng.integers(0, LABELS, PEER_UNITS), rng.integers(0, LABELS, PEER_QUERIES)
     ours, theirs, apart = [], [], 0.0
     with tempfile.TemporaryDirectory() as folder:
