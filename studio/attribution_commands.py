@@ -150,8 +150,8 @@ def unit(
     import polars as pl
 
     from pipelines.attribution.charts import history_chart
-    from pipelines.attribution.listing import method_text, unit_history, value_text
-    from pipelines.attribution.recording import FINDING_WORDS
+    from pipelines.attribution.listing import unit_history, value_text
+    from pipelines.attribution.recording import FINDING_WORDS, method_text
     from studio.rendering import emit
 
     rows = unit_history(open_installation().lake, unit_)

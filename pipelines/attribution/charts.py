@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.attribution.recording import FINDING_WORDS
+from pipelines.attribution.recording import FINDING_WORDS, method_text
 from pipelines.drawing import BETTER, NEUTRAL, WORSE, draw
 
 _WIDTH, _ROW_HEIGHT, _HEIGHT = 460, 22, 240
@@ -60,7 +60,7 @@ def history_chart(rows: pl.DataFrame, *, title: str) -> str:
     named = rows.sort("started_at").with_columns(
         place=pl.col("started_at").dt.strftime("%Y-%m-%d ") + pl.col("run_id").str.head(4) + version,
         finding=pl.col("finding").replace_strict(FINDING_WORDS),
-        method=pl.col("method").str.replace_all("_", " "),
+        method=method_text(rows.sort("started_at")).str.replace_all("\n", " "),
     )
     x = alt.X("place:N", title="run (and version)", sort=named["place"].unique(maintain_order=True).to_list())
     colour, shape = _encodings()

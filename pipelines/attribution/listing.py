@@ -11,7 +11,7 @@ import polars as pl
 from lake.errors import UserError
 from lake.store import Lake
 from pipelines.attribution.lineage_credit import read_units
-from pipelines.attribution.recording import ATTRIBUTIONS, DELTAS, FINDING_WORDS
+from pipelines.attribution.recording import ATTRIBUTIONS, DELTAS, FINDING_WORDS, method_text
 from pipelines.databits.lineage_drawing import Mark
 from pipelines.databits.lineage_graph import LineageGraph
 from pipelines.databits.reading import find_databit, read_versions
@@ -123,11 +123,6 @@ def value_text(name: str) -> pl.Expr:
     return pl.format("{} {}", pl.col(name).round_sig_figs(3), between)
 
 
-def method_text(rows: pl.DataFrame) -> pl.Series:
-    """The method of each row in words; of credit also whose values were carried."""
-    return rows["method"].str.replace_all("_", " ") + pl.Series(map(_rolled_method, rows["settings"]), dtype=pl.String)
-
-
 @dataclass(frozen=True, kw_only=True)
 class CreditMark(Mark):
     """A mark that also says what it stands for."""
@@ -177,8 +172,3 @@ def lineage_marks(lake: Lake, graph: LineageGraph, reference: str, *, of: str) -
 
 def _short_finding(row: Mapping[str, object]) -> str:
     return f"({row['finding'] if row['finding'] != 'indistinguishable' else 'not told from 0'})"
-
-
-def _rolled_method(settings: str) -> str:
-    of = orjson.loads(settings).get("of")
-    return f"\nof {of.replace('_', ' ')}" if of else ""

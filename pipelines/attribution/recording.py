@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import orjson
 import polars as pl
 
 from lake.identity import derived_id
@@ -115,6 +116,17 @@ def result_of(
         counts={finding: counts.get(finding, 0) for finding in FINDING_WORDS},
         note=note,
     )
+
+
+def method_text(rows: pl.DataFrame) -> pl.Series:
+    """The method of each row in words; of credit, on a second line, also whose values were carried."""
+    own = rows["method"].str.replace_all("_", " ")
+    return own + pl.Series([_carried_method(text) for text in rows["settings"]], dtype=pl.String)
+
+
+def _carried_method(settings: str) -> str:
+    of = orjson.loads(settings).get("of")
+    return f"\nof {of.replace('_', ' ')}" if of else ""
 
 
 def _row(valuation: Valuation, worth: Worth, settings: str, now: dt.datetime) -> dict[str, Any]:
