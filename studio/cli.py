@@ -105,6 +105,7 @@ def _unexpected(error: Exception) -> int:
     if callable(show):
         # Typer's usage errors, whose base class is private, know how to show themselves.
         show()
+        _show_example(error)
         return EXIT_USAGE
     if isinstance(error, typer.Abort):
         say("Interrupted.")
@@ -113,6 +114,14 @@ def _unexpected(error: Exception) -> int:
         raise error
     say(f"Internal error: {type(error).__name__}: {error}\nSet BENCHLAKE_DEBUG=1 to see where.")
     return EXIT_INTERNAL
+
+
+def _show_example(error: Exception) -> None:
+    """The example of the command that was called in a way that it does not know."""
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    for line in (getattr(command, "help", None) or "").splitlines():
+        if line.strip().startswith("Example:"):
+            say(line.strip())
 
 
 @app.command("import")
@@ -168,6 +177,8 @@ def import_(
         f"{result.files} files imported{unchanged}: {result.runs} runs, {result.samples} samples, "
         f"{result.rejects} rejects.\n"
     )
+    if not (result.files or result.unchanged_files or result.rejects):
+        sys.stdout.write("Nothing to import was found. Files to try it on:  benchlake demo\n")
     if result.rejects:
         sys.stdout.write('See them:  benchlake sql "select source_uri, record_index, message from bronze.rejects"\n')
     raise typer.Exit(status)
@@ -189,7 +200,8 @@ def sql(
     """
     from studio.rendering import emit
 
-    emit(open_installation().lake.sql(query, at=_parse_at(at or [])), "json" if as_json else form)
+    rows = open_installation().lake.sql(query, at=_parse_at(at or []))
+    emit(rows, "json" if as_json else form, none="No rows. Which tables have any:  benchlake tables")
 
 
 def _parse_at(words: list[str]) -> At | None:
@@ -265,7 +277,9 @@ def maintain(
     lake = open_installation().lake
     for table in names or lake.tables():
         result = lake.maintain(table, retention_hours=retention_hours)
-        if result is not None:
+        if result is None:
+            sys.stdout.write(f"{table}: nothing is written yet, or somebody else maintains it now.\n")
+        else:
             sys.stdout.write(
                 f"{table}: {result.row_count} rows, {result.files_before} files became {result.files_after}, "
                 f"{result.files_vacuumed} old files removed, {len(result.kept_versions)} versions kept.\n"

@@ -62,15 +62,17 @@ def claim(
 ) -> None:
     """Take the most urgent items for half an hour, so that nobody else works on them; shows them whole.
 
+    What was found since the last time is put into the queue before.
+
     Example:  benchlake databits curation claim --count 5
     """
     from pipelines.databits.curation import claim_items
+    from pipelines.databits.steps import queue_findings
     from studio.databit_rendering import print_items
 
-    installation = open_installation()
-    items = claim_items(
-        installation.lake, reviewer=_author(installation, by), count=count, now=dt.datetime.now(dt.UTC), rule=rule
-    )
+    installation, now = open_installation(), dt.datetime.now(dt.UTC)
+    queue_findings(installation.lake, now=now)
+    items = claim_items(installation.lake, reviewer=_author(installation, by), count=count, now=now, rule=rule)
     if as_json or form != "table":
         _show(items, form, as_json=as_json)
     elif items.is_empty():

@@ -73,7 +73,7 @@ def list_(
     rows = list_databits(lake, keys=key or [], words=search or [], license_text=license_, limit=limit)
     if rows.is_empty() and form == "table" and not as_json:
         sys.stdout.write(
-            "No DataBit is so. Take some in:  benchlake databits import FILE.jsonl, or run the night:  benchlake "
+            "No DataBit matches. Take some in:  benchlake databits import FILE.jsonl, or run the night:  benchlake "
             "nightly\n"
         )
         return
@@ -441,6 +441,9 @@ def export(
         write_json(
             {"rows": result.row_count, "unknown": result.unknown_license_count, "overridden": result.overridden_count}
         )
+        return
+    if not result.row_count:
+        sys.stdout.write(f"No DataBit is chosen, so {path} is empty. See which there are:  benchlake databits list\n")
         return
     unknown = f", {result.unknown_license_count} of unknown licence" if result.unknown_license_count else ""
     overridden = f", {result.overridden_count} against their licence" if result.overridden_count else ""

@@ -204,6 +204,9 @@ def decision_export(
     rows = newest_revisions(lake.read(DECISIONS))
     for row in rows.iter_rows(named=True):
         (folder / file_name_of(row)).write_text(_madr(lake, row["decision_id"]), encoding="utf-8")
+    if rows.is_empty():
+        sys.stdout.write("No decision to write yet. Record one:  benchlake decisions template > my.yaml\n")
+        return
     sys.stdout.write(f"{rows.height} decisions written to {folder}.\n")
 
 

@@ -159,6 +159,7 @@ def runs(
     import polars as pl
 
     from pipelines.optimization.listing import list_runs
+    from pipelines.optimization.steps import NO_RUN_YET
     from studio.rendering import emit
 
     rows = list_runs(open_installation().lake, template=template)
@@ -166,7 +167,8 @@ def runs(
         emit(rows, "json" if as_json else form)
         return
     if rows.is_empty():
-        say("There is no optimisation run. Start one:  benchlake dspy optimize TEMPLATE")
+        sys.stdout.write(f"{NO_RUN_YET}\n")
+        return
     emit(
         rows.select(
             pl.col("optimization_run_id").str.head(8).alias("run"),

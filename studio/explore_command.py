@@ -46,7 +46,7 @@ def explore(
     """Lay 1 to 20 runs side by side: settings that differ, metrics better or worse, curves, outputs, verdicts.
 
     The first run named is the baseline. Filters mean the newest runs they admit, at most 20, oldest first. What
-    exactly differs between two outputs:  benchlake diff CANDIDATE BASELINE; whether it may ship:  benchlake compare
+    exactly differs between two outputs:  benchlake diff BASELINE CANDIDATE; whether it may ship:  benchlake compare
 
     Example:  benchlake explore 3fa2 81bc 9d01 --metric 'loss*' --axis time
     Example:  benchlake explore tag='experiment-*' since=7d --format markdown

@@ -70,6 +70,9 @@ def export(
         return
     for table in result.tables:
         sys.stdout.write(f"{table.name}: {table.row_count} rows, {table.size_bytes} bytes\n")
+    if not result.row_count:
+        sys.stdout.write("These tables have no rows yet. Make some:  benchlake nightly   or   benchlake import PATH\n")
+        return
     back = "" if form == "csv" else f" Read it back anywhere:  benchlake import {folder}"
     sys.stdout.write(f"{result.row_count} rows in {len(result.tables)} files.{back}\n")
 

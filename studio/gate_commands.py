@@ -101,7 +101,7 @@ def compare(
     two are apart: same, close, degraded or broken.
 
     Judged by every gate of the policy, whether or not it pairs the two; nothing is written. Exit code 0 pass, 1 a
-    blocking gate failed, 2 undecided or incomparable. The outputs themselves:  benchlake diff CANDIDATE BASELINE
+    blocking gate failed, 2 undecided or incomparable. The outputs themselves:  benchlake diff BASELINE CANDIDATE
 
     Example:  benchlake compare 3fa2 81bc --format markdown
     """

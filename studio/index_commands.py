@@ -45,6 +45,9 @@ def status(form: FormatOption = "table", as_json: JsonOption = False) -> None:
     model = installation.embeddings.model
     sys.stdout.write(f"Model: {model.model_name}, {model.dimension} dimensions, revision {model.revision[:12]}.\n")
     behind = lag.filter((lag["lag_versions"] > 0) | (lag["note"] != "")).height
+    if (lag["newest_version"] < 0).all():
+        sys.stdout.write("There are no texts yet. Make some:  benchlake nightly   or   benchlake examples add\n")
+        return
     sys.stdout.write("Bring it up to date:  benchlake index sync\n" if behind else "Everything is up to date.\n")
 
 

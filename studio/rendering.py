@@ -24,9 +24,14 @@ TABLE_ROWS = 100
 MAX_FOLDED_COLUMNS = 7
 
 
-def emit(rows: pl.DataFrame, form: Format) -> None:
-    """Write rows to standard output in the form that was asked for."""
-    if form == "json":
+def emit(rows: pl.DataFrame, form: Format, *, none: str = "") -> None:
+    """Write rows to standard output in the form that was asked for; for people, `none` where there are no rows.
+
+    `none` is a line that says what to do next; a table of headers alone would leave its reader where he stood.
+    """
+    if none and form == "table" and rows.is_empty():
+        sys.stdout.write(f"{none}\n")
+    elif form == "json":
         sys.stdout.write(as_json(rows) + "\n")
     elif form == "csv":
         sys.stdout.write(as_csv(rows))

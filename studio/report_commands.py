@@ -90,6 +90,8 @@ def report_night(
     day = date.date() if date else newest_run_date(lake)
     if day is None:
         raise UserError("No runs yet. Make some:  benchlake nightly   or   benchlake import PATH")
+    if lake.read("silver.runs", columns=["run_id"], where={"run_date": day}).is_empty():
+        raise UserError(f"There are no runs of {day}, so nothing to report. Of which dates there are:  benchlake runs")
     report = night_report(
         lake,
         installation.policy,

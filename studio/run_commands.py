@@ -11,6 +11,7 @@ import typer
 from studio.options import AuthorOption, FormatOption, JsonOption, ReasonOption, open_installation, read_act
 
 if TYPE_CHECKING:
+    from lake.store import Lake
     from pipelines.runs.remarks import Act
     from pipelines.runs.run_query import RunQuery
 
@@ -27,6 +28,8 @@ note_app = typer.Typer(no_args_is_help=True, help="Write notes on runs and read 
 baseline_app = typer.Typer(
     no_args_is_help=True, help="Designate the run that others are compared with (silver.baselines)."
 )
+
+NO_NOTES = "No notes. Write one:  benchlake note add RUN -m 'what you saw'"
 
 
 def register(app: typer.Typer) -> None:
@@ -85,16 +88,18 @@ def runs(
     rows = list_runs(open_installation().lake, query, limit=limit)
     is_for_people = form == "table" and not as_json
     if rows.is_empty() and is_for_people:
-        sys.stdout.write(_nothing(query))
+        sys.stdout.write(_nothing(open_installation().lake, query))
     elif is_for_people:
         emit(listed_runs(rows), "table")
     else:
         emit(rows, "json" if as_json else form)
 
 
-def _nothing(query: RunQuery) -> str:
-    if query.is_empty:
-        return "No runs yet. Make some:  benchlake nightly   or   benchlake import PATH\n"
+def _nothing(lake: Lake, query: RunQuery) -> str:
+    if query.is_empty or not lake.row_count("silver.runs"):
+        from pipelines.runs.remarks import NO_RUNS
+
+        return f"{NO_RUNS}\n"
     return "No run matches. All of them:  benchlake runs\n"
 
 
@@ -175,7 +180,7 @@ def note_add(
 
     lake, act = open_installation().lake, read_act(author, None)
     if (subject is None) == (not words):
-        raise UserError("Name runs, or one other thing by --on KIND:ID.")
+        raise UserError("Name runs, or one other thing by --on KIND:ID:  benchlake note add 3fa2 -m 'what you saw'")
     if subject is not None:
         from pipelines.experiments.notes import add_subject_note
 
@@ -210,10 +215,10 @@ def note_list(
         from pipelines.experiments.notes import note_subject
 
         kind, subject_id = note_subject(lake, subject) if ":" in subject else (subject, None)
-        emit(read_notes(lake, kind, [subject_id] if subject_id else None), "json" if as_json else form)
+        emit(read_notes(lake, kind, [subject_id] if subject_id else None), "json" if as_json else form, none=NO_NOTES)
         return
     ids = find_runs(lake, words, now=dt.datetime.now(dt.UTC))["run_id"].to_list() if words else None
-    emit(list_notes(lake, ids), "json" if as_json else form)
+    emit(list_notes(lake, ids), "json" if as_json else form, none=NO_NOTES)
 
 
 @baseline_app.command("set")
@@ -289,7 +294,7 @@ def baseline_list(
     rows = list_baselines(open_installation().lake, history=history).select(
         "designation_id", "selector", "run_id", "effective_date", "designated_at", "designated_by", "reason"
     )
-    emit(rows, "json" if as_json else form)
+    emit(rows, "json" if as_json else form, none="No baseline is in force. Designate one:  benchlake baseline set RUN")
 
 
 def _shown(selector: dict[str, str]) -> str:

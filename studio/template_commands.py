@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studio.options import AuthorOption, FormatOption, JsonOption, ReasonOption, open_installation, say
+from studio.options import AuthorOption, FormatOption, JsonOption, ReasonOption, open_installation
 
 if TYPE_CHECKING:
     from pipelines.optimization.template_registry import TemplateVersion
@@ -42,7 +42,7 @@ def save(
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The template file {path} cannot be read: {error}.") from error
+        raise UserError(f"The template file {path} cannot be read: {error.strerror}.") from error
     template = parse_template(content, source=str(path))
     saved = save_template(open_installation().lake, template, now=now(), author=author_of(author), note=note)
     sys.stdout.write(
@@ -78,10 +78,13 @@ def list_(
     from studio.rendering import emit
 
     rows = list_templates(open_installation().lake, has_archived=has_archived)
-    if rows.is_empty() and not as_json:
-        say("There is no template. Save one:  benchlake dspy templates demo")
     shown = ("template", "version_index", "state", "program_kind", "version_count", "created_at", "description")
-    emit(rows.select(shown) if form == "table" and not as_json else rows, "json" if as_json else form)
+    emit(
+        rows.select(shown) if form == "table" and not as_json else rows,
+        "json" if as_json else form,
+        none="There is no template. Save one:  benchlake dspy templates save FILE   or the demo:  "
+        "benchlake dspy templates demo",
+    )
 
 
 @template_app.command()
@@ -139,16 +142,19 @@ def diff(before: OneTemplate, after: OneTemplate) -> None:
 @template_app.command()
 def pin(
     reference: OneTemplate,
-    examples: Annotated[list[str], typer.Argument(metavar="EXAMPLE...", help="Ids of examples of the store.")],
+    examples: Annotated[list[str], typer.Argument(metavar="EXAMPLE...", help="Ids of examples, or how they begin.")],
     author: AuthorOption = None,
 ) -> None:
     """Save a next version that shows these examples, in this order, before each question.
 
-    Example:  benchlake dspy templates pin transport-orders 5f0e9f52-7f0a-5f5c-9a3e-6c1d0c3b8a11
+    Example:  benchlake dspy templates pin transport-orders 5f0e9f52 0080abc1
     """
+    from pipelines.examples.store import ExampleStore
     from pipelines.optimization.template_registry import pin_examples
 
-    saved = pin_examples(open_installation().lake, reference, examples, now=now(), author=author_of(author))
+    lake = open_installation().lake
+    ids = [str(ExampleStore(lake).get(word)["example_id"]) for word in examples]
+    saved = pin_examples(lake, reference, ids, now=now(), author=author_of(author))
     sys.stdout.write(f"Saved {saved}.\n" if saved.is_new else f"Nothing new: this content is {saved}.\n")
 
 

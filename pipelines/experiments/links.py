@@ -54,7 +54,7 @@ def link_pair(candidate: str, baseline: str, run_date: dt.date, *, ui_url: str =
     return DeepLink(
         kind="pair",
         page=_page("pair", ui_url, run_date),
-        command=f"benchlake diff {_word(candidate)} {_word(baseline)}",
+        command=f"benchlake diff {_word(baseline)} {_word(candidate)}",
         sql=_query("gold.output_diffs", candidate_run_id=candidate, baseline_run_id=baseline),
         anchor=f"pair-{candidate}-{baseline}",
     )

@@ -21,6 +21,11 @@ from pipelines.optimization.dspy_adapter.programs import dspy_version
 from pipelines.optimization.recording import RUNS, STOP_REQUESTS
 from pipelines.optimization.requests import Models, OptimizationRequest, OptimizationResult, Watching
 
+NO_RUN_YET = (
+    "There is no optimisation run yet. Start one on the demo:  benchlake dspy templates demo   then:  "
+    "benchlake dspy optimize transport-orders"
+)
+
 
 def optimization_run_id(request: OptimizationRequest, models: Models) -> str:
     """The run's id: the same for the same template, items, optimiser, settings, seed, models and DSPy.
@@ -81,7 +86,7 @@ def read_run(lake: Lake, reference: str) -> dict[str, Any]:
     """The run whose id begins with `reference`, or the newest for `latest`; raises `UserError` if that is not one."""
     rows = lake.read(RUNS).sort("started_at")
     if rows.is_empty():
-        raise UserError("There is no optimisation run yet. Start one with: benchlake dspy optimize TEMPLATE")
+        raise UserError(NO_RUN_YET)
     found = (
         rows.tail(1) if reference == "latest" else rows.filter(pl.col("optimization_run_id").str.starts_with(reference))
     )

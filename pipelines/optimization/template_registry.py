@@ -247,7 +247,10 @@ def _versions(lake: Lake, name: str) -> pl.DataFrame:
     if rows.is_empty():
         known = lake.read(TEMPLATES, columns=["template"])["template"].unique().to_list()
         if not known:
-            raise UserError("There is no template yet. Save one: benchlake dspy templates save FILE, or the demo.")
+            raise UserError(
+                "There is no template yet. Save one:  benchlake dspy templates save FILE   or the demo:  "
+                "benchlake dspy templates demo"
+            )
         raise UserError.unknown("template", name, known)
     return rows
 

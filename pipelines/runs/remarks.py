@@ -23,6 +23,7 @@ from pipelines.runs.run_query import FIELDS, RunQuery, field_of, filter_runs, pa
 
 RUNS, TAG_EVENTS, NOTES, BASELINES = "silver.runs", "silver.tag_events", "silver.notes", "silver.baselines"
 # What a baseline is for when nobody says: runs that differ from it in neither of these.
+NO_RUNS = "No runs yet. Make some:  benchlake nightly   or   benchlake import PATH"
 DEFAULT_KEY = ("suite", "model", "backend")
 SELECTOR_FIELDS = tuple(name for name in FIELDS if name not in {"run_id", "status", "commit"})
 _TAG = re.compile(r"[^\s,*?\[\]\x00-\x1f\x7f]{1,100}")
@@ -60,6 +61,8 @@ def find_runs(lake: Lake, words: Sequence[str], *, now: dt.datetime) -> pl.DataF
     found.extend(_one_run(runs, word) for word in ids)
     chosen = pl.concat(found).unique("run_id", maintain_order=True)
     if chosen.is_empty():
+        if runs.is_empty():
+            raise UserError(NO_RUNS)
         raise UserError(f"No run is meant by {' '.join(filters)}. See them all:  benchlake runs")
     return chosen
 
@@ -74,6 +77,8 @@ def _one_run(runs: pl.DataFrame, word: str) -> pl.DataFrame:
     found = exact if exact.height else runs.filter(pl.col("run_id").str.starts_with(word))
     if found.height == 1:
         return found
+    if runs.is_empty():
+        raise UserError(NO_RUNS)
     if found.is_empty():
         raise UserError(f"No run has an id that begins with {word!r}. See them all:  benchlake runs")
     shown = ", ".join(found["run_id"].sort().head(5))

@@ -22,7 +22,7 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_a_units_life(say) -> None:
-    assert say("list").stdout.startswith("No DataBit is so. Take some in:")
+    assert say("list").stdout.startswith("No DataBit matches. Take some in:")
     assert (
         say("create", "Paris, capital of France.", "--id", "unit-one", "--license", "mit", "--key", "k=v").returncode
         == 0

@@ -63,7 +63,7 @@ def stock(folder) -> None:
 
 
 def test_a_template_is_saved_shown_asked_and_exported(dspy, tmp_path) -> None:
-    assert "There is no template" in dspy("templates", "list").stderr
+    assert "There is no template" in dspy("templates", "list").stdout
     assert "Saved orders@1" in dspy("templates", "save", "orders.yaml", "-m", "first").stdout
     assert "Nothing new" in dspy("templates", "save", "orders.yaml").stdout
     assert "instructions: Write the order." in dspy("templates", "show", "orders").stdout
@@ -86,7 +86,7 @@ def test_a_template_is_saved_shown_asked_and_exported(dspy, tmp_path) -> None:
 
 
 def test_an_optimisation_is_told_as_it_goes_and_can_be_looked_at(dspy, tmp_path) -> None:
-    assert "There is no optimisation run" in dspy("runs").stderr
+    assert "There is no optimisation run" in dspy("runs").stdout
     dspy("templates", "save", "orders.yaml")
     refused = dspy("optimize", "orders")
     assert (refused.returncode, "benchlake examples import" in refused.stderr) == (3, True)
