@@ -42,7 +42,9 @@ def save(
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The template file {path} cannot be read: {error.strerror}.") from error
+        raise UserError(
+            f"The template file {path} cannot be read: {getattr(error, 'strerror', None) or error}."
+        ) from error
     template = parse_template(content, source=str(path))
     saved = save_template(open_installation().lake, template, now=now(), author=author_of(author), note=note)
     sys.stdout.write(
