@@ -195,3 +195,7 @@ def test_links_stay_the_same() -> None:
     assert link_series("s").anchor == "series-s"
     assert link_decision("d").command == "benchlake decisions show d"
     assert link_scenario("c").sql == "select * from silver.scenarios where scenario_id = 'c'"
+
+
+def test_a_pair_is_diffed_with_its_baseline_first() -> None:
+    assert link_pair("candidate", "baseline", START.date()).command == "benchlake diff baseline candidate"
