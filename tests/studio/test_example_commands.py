@@ -108,6 +108,6 @@ def test_uses_and_what_they_say(examples, tmp_path) -> None:
     assert [one["example_id"] for one in best] == [row["example_id"]]
 
 
-def test_a_run_that_is_not_there_is_named(examples) -> None:
+def test_where_there_is_no_run_it_says_how_to_make_one(examples) -> None:
     refused = examples("extract", "deadbeef")
-    assert (refused.returncode, "deadbeef" in refused.stderr) == (3, True)
+    assert (refused.returncode, "benchlake import" in refused.stderr) == (3, True)
