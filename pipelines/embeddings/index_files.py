@@ -25,7 +25,7 @@ from lake.errors import BenchlakeError
 from lake.identity import file_digest, json_digest
 from pipelines.embeddings.embedder import ModelIdentity
 from pipelines.embeddings.index import VectorIndex
-from pipelines.embeddings.segments import Ids, Segment, SegmentKind
+from pipelines.embeddings.segments import Ids, Segment, SegmentKind, set_search_effort
 
 MANIFEST = "manifest.json"
 LOCK = "write.lock"
@@ -170,6 +170,8 @@ def _load_segment(folder: Path, files: SegmentFiles, known: Segment | None) -> S
         for name in (files.vectors, files.ids):
             _verify(folder, name, files.digests)
         index: Any = faiss.read_index(os.fspath(folder / files.vectors))
+        if files.kind == "hnsw":
+            set_search_effort(index)
         ids: Ids = np.load(folder / files.ids)
     else:
         index, ids = known.index, known.ids

@@ -34,7 +34,8 @@ SCAN_ROWS = 300_000
 # Neighbours a vector, and candidates while building and while searching a graph.
 HNSW_NEIGHBOURS = 32
 HNSW_BUILD_EFFORT = 120
-HNSW_SEARCH_EFFORT = 160
+# At a million vectors 160 find 0.89 of the true ten nearest, 280 find 0.95 and 400 find 0.97, in 1 ms.
+HNSW_SEARCH_EFFORT = 400
 # Bytes are scaled to the values that vectors take; this many tell.
 _TRAINING_ROWS = 50_000
 # Below this share, vectors are fetched one by one: a scan would spend more on the others' bits.
@@ -65,12 +66,17 @@ def build_index(vectors: Vectors, kind: SegmentKind) -> faiss.Index:
     else:
         index = faiss.IndexHNSWSQ(dimension, faiss.ScalarQuantizer.QT_8bit, HNSW_NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = HNSW_BUILD_EFFORT
-        index.hnsw.efSearch = HNSW_SEARCH_EFFORT
+        set_search_effort(index)
     if not index.is_trained:
         # Ids are digests, so the first rows are as good a sample as any.
         index.train(vectors[:_TRAINING_ROWS])
     index.add(vectors)
     return index
+
+
+def set_search_effort(index: Any) -> None:  # noqa: ANN401  # as the whole of FAISS is to mypy
+    """Search a graph as thoroughly as this release does; a file has the effort of the release that wrote it."""
+    index.hnsw.efSearch = HNSW_SEARCH_EFFORT
 
 
 @dataclass(frozen=True)

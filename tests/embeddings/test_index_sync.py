@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from lake.errors import UserError
 from lake.identity import text_digest
 from lake.store import Lake
-from pipelines.embeddings import index_files, index_sync
+from pipelines.embeddings import index_files, index_sync, segments
 from pipelines.embeddings.embedder import ModelIdentity
-from pipelines.embeddings.index_files import IndexUnusableError, index_folder, load_index
-from pipelines.embeddings.index_sync import read_vectors, sync_index
+from pipelines.embeddings.index import VectorIndex
+from pipelines.embeddings.index_files import IndexUnusableError, index_folder, load_index, save_index
+from pipelines.embeddings.index_sync import new_segment, read_vectors, sync_index
 from pipelines.embeddings.texts import vector_id
 from tests.embeddings.rows import EMBEDDINGS, MODEL, unit_vectors, vector_keys, vector_rows
 
@@ -171,6 +172,16 @@ def test_a_kill_while_writing_leaves_the_index_as_it_was(lake, folder, monkeypat
     assert follow(lake, folder)[1].mode == "applied"
     named = index_files.read_manifest(folder).names | {index_files.MANIFEST, index_files.LOCK}
     assert {path.name for path in folder.iterdir()} == named  # nothing is left of the killed one
+
+
+def test_a_graph_is_searched_as_this_release_does_whoever_wrote_it(folder, monkeypatch) -> None:
+    vectors = unit_vectors(3, 40)
+    with monkeypatch.context() as older:
+        older.setattr(segments, "HNSW_SEARCH_EFFORT", 7)
+        built = new_segment(np.arange(40), vectors, kind="hnsw")
+    save_index(folder, VectorIndex(model=MODEL, version=0, segments=[built]), table_id="table")
+    (loaded,) = load_index(folder, model=MODEL, table_id="table").segments
+    assert (built.index.hnsw.efSearch, loaded.index.hnsw.efSearch) == (7, segments.HNSW_SEARCH_EFFORT)
 
 
 def test_compaction_changes_nothing(lake, folder) -> None:
