@@ -7,13 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.runs.importers import SourceGroup, frames, importer_of
+from pipelines.runs.importers.chrome_trace_events import read_block
 from pipelines.runs.importers.chrome_trace_times import nanosecond_column, nanoseconds, times_as_written
+from pipelines.runs.json_blocks import Block
 from pipelines.runs.sources import Limits, identify
 from tests.runs.declared.chrome_trace import event, pack_array, pack_object
 from tests.runs.formats import Tables, raw_text, read, read_bytes, rules, shared
@@ -299,6 +302,8 @@ def test_nanoseconds_are_exact_whatever_the_clock(times: list[int]) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(times=st.lists(st.integers(0, 2**43 * 1000 - 1), min_size=1, max_size=5))
+# A time whose float is not the one that multiplying by a thousandth gives.
+@example(times=[5_535_548_130_846_184])
 def test_nanoseconds_are_exact_in_columns_too(times: list[int]) -> None:
     column = nanosecond_column([json.loads(written(time)) for time in times])
     assert column is not None
@@ -321,3 +326,40 @@ def test_clocks_since_1970_are_exact_through_the_whole_import(tmp_path: Path, st
     assert tables["silver.spans"]["start_ns"].to_list() == [BASE_NS + start + n for n in range(50)]
     assert set(tables["silver.spans"]["duration_ns"]) == {1}
     assert spans(tables)[0]["started_at"].year == 2023
+
+
+ARGUMENTS = st.none() | st.dictionaries(
+    st.text(max_size=5),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(arguments=st.lists(ARGUMENTS, min_size=1, max_size=6), others=st.lists(st.booleans(), min_size=6, max_size=6))
+@example(arguments=[{"x": ",\n,"}, {}, None, {"b": 1, "a": "é"}], others=[False] * 6)
+def test_arguments_are_written_alike_together_and_one_by_one(
+    arguments: list[dict[str, Any] | None], others: list[bool]
+) -> None:
+    bare = {key: value for key, value in event(0).items() if key != "args"}
+    events = [
+        bare | ({} if args is None else {"args": args}) | ({"id": 1} if is_odd else {})
+        for args, is_odd in zip(arguments, others, strict=False)
+    ]
+    raw = orjson.dumps(events)[1:-1]
+    together = read_block(Block(7, raw, orjson.loads(b"[" + raw + b"]"))).spans
+    singly = [read_block(Block(7, part, None, (part,))).spans for part in (orjson.dumps(item) for item in events)]
+    assert together["attributes"].to_list() == pl.concat(singly)["attributes"].to_list()
+    assert together.drop("span_index").equals(pl.concat(singly).drop("span_index"))
+
+
+def test_arguments_too_deep_to_be_written_at_once_land_all_the_same(tmp_path: Path) -> None:
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    tables = trace(tmp_path, [event(0), event(1) | {"args": {"deep": deep}}, event(2)])
+    assert tables["silver.spans"].height == 3

@@ -7,13 +7,16 @@ totals and the run are `chrome_trace_runs.py`, finding blocks in a file is `pipe
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.runs.importers.chrome_trace_times import (
     nanosecond_column,
@@ -32,7 +35,12 @@ COUNTED_PHASES = {"i": "instant", "I": "instant", "R": "instant", "n": "instant"
 )
 _PAIRED = frozenset({BEGIN, END, METADATA}) | ASYNC_BEGIN | ASYNC_END
 _PHASES = frozenset({COMPLETE, *_PAIRED, *COUNTED_PHASES, *"TpPNODvVc()"})
-_KNOWN = frozenset({"ph", "cat", "name", "pid", "tid", "ts", "dur", "args"})
+# What a span by itself always has, beside its phase; what it may have more is its category and arguments.
+_ALWAYS = ("name", "ts", "dur", "pid", "tid")
+_ALWAYS_OF = itemgetter(*_ALWAYS)
+_KNOWN = frozenset({"ph", "cat", "args", *_ALWAYS})
+_NUMBERS = ("span_index", "start_ns", "duration_ns")
+_LINE_END = orjson.Fragment(b"\n")
 # An argument may be a whole tensor; beyond this it stays in the raw record alone.
 ATTRIBUTE_BYTES = 1 << 16
 _NAME_LINE = re.compile(rb'^(\s*"name":\s*")(.*)(",\s*)$', re.MULTILINE)
@@ -97,8 +105,9 @@ def read_block(block: Block) -> BlockEvents:
 
 def span_frame(spans: Sequence[Span]) -> pl.DataFrame:
     """Spans as columns."""
-    columns = list(zip(*spans, strict=True)) if spans else [()] * len(Span._fields)
-    return _frame(dict(zip(Span._fields, columns, strict=True)))
+    columns = zip(*spans, strict=True) if spans else ((),) * len(Span._fields)
+    types = dict.fromkeys(Span._fields, pa.string()) | dict.fromkeys(_NUMBERS, pa.int64())
+    return _frame({name: pa.array(column, types[name]) for name, column in zip(Span._fields, columns, strict=True)})
 
 
 def attributes_of(event: JsonObject, index: int, faults: list[PlacedFault]) -> str | None:
@@ -132,40 +141,46 @@ def _read_columns(block: Block, values: Sequence[Any]) -> BlockEvents | None:
         if not set(phases) <= _PHASES:
             return None
         plain = [event for event in values if event["ph"] == COMPLETE]
-        columns = {key: [event[key] for event in plain] for key in ("name", "ts", "dur", "pid", "tid")}
-        columns["cat"] = [event.get("cat") for event in plain]
+        columns = dict(zip(_ALWAYS, zip(*map(_ALWAYS_OF, plain), strict=True) if plain else ((),) * 5, strict=True))
+        columns["cat"] = tuple(event.get("cat") for event in plain)
     except (TypeError, KeyError):
         return None
-    if not _are_plain(columns):
+    kinds = {key: set(map(type, column)) for key, column in columns.items()}
+    if not _are_plain(kinds):
         return None
-    written = times_as_written(block.raw, values) if any(map(needs_text, columns["ts"])) else None
+    are_coarse = float in kinds["ts"] and any(map(needs_text, columns["ts"]))
+    written = times_as_written(block.raw, values) if are_coarse else None
     starts = _starts(columns["ts"], phases, written)
     durations = nanosecond_column(columns["dur"])
     if starts is None or durations is None or (durations.len() and durations.min() < 0):  # type: ignore[operator]
         return None
     faults: list[PlacedFault] = []
-    indexes = [block.first_index + offset for offset, phase in enumerate(phases) if phase == COMPLETE]
+    first = block.first_index
+    indexes = [first + offset for offset, phase in enumerate(phases) if phase == COMPLETE]
+    attributes = _attribute_column(plain, columns["cat"])
+    if attributes is None:
+        found = [attributes_of(event, index, faults) for event, index in zip(plain, indexes, strict=True)]
+        attributes = pa.array(found, pa.string())
     spans = {
-        "span_index": indexes,
-        "name": columns["name"],
-        "category": columns["cat"],
-        "process": [str(process) for process in columns["pid"]],
-        "thread": [str(thread) for thread in columns["tid"]],
+        "span_index": pa.array(indexes, pa.int64()),
+        "name": pa.array(columns["name"], pa.string()),
+        "category": pa.array(columns["cat"], pa.string()),
+        "process": _text_column(columns["pid"], kinds["pid"]),
+        "thread": _text_column(columns["tid"], kinds["tid"]),
         "start_ns": starts.to_arrow(),
         "duration_ns": durations.to_arrow(),
         "span_id": pa.nulls(len(plain), pa.string()),
-        "attributes": [_plain_attributes(event, index, faults) for event, index in zip(plain, indexes, strict=True)],
+        "attributes": attributes,
     }
     others = [
-        TimedEvent(block.first_index + offset, phase, values[offset], _time_of(values[offset], written, offset))
+        TimedEvent(first + offset, phase, values[offset], _time_of(values[offset], written, offset))
         for offset, phase in enumerate(phases)
         if phase in _PAIRED
     ]
     return BlockEvents(spans=_frame(spans), others=others, phases=phases, faults=faults)
 
 
-def _are_plain(columns: dict[str, list[Any]]) -> bool:
-    kinds = {key: set(map(type, column)) for key, column in columns.items()}
+def _are_plain(kinds: dict[str, set[type]]) -> bool:
     return (
         kinds["name"] <= {str}
         and kinds["cat"] <= {str, type(None)}
@@ -174,7 +189,7 @@ def _are_plain(columns: dict[str, list[Any]]) -> bool:
     )
 
 
-def _starts(times: list[Any], phases: list[str], written: list[object] | None) -> pl.Series | None:
+def _starts(times: Sequence[Any], phases: list[str], written: list[object] | None) -> pl.Series | None:
     if written is None:
         return nanosecond_column(times)
     exact = [nanoseconds(time) for time, phase in zip(written, phases, strict=True) if phase == COMPLETE]
@@ -185,28 +200,44 @@ def _time_of(event: JsonObject, written: list[object] | None, offset: int) -> in
     return nanoseconds(event.get("ts") if written is None else written[offset])
 
 
-def _plain_attributes(event: JsonObject, index: int, faults: list[PlacedFault]) -> bytes | str | None:
-    """`attributes_of` for the usual event, which has nothing but arguments."""
-    args = event.get("args")
-    if not args and event.keys() <= _KNOWN:
+def _text_column(values: Sequence[Any], kinds: set[type]) -> pa.Array:
+    """Numbers and texts as texts; numbers alone are written by Arrow."""
+    try:
+        if kinds <= {int}:
+            return pa.array(values, pa.int64()).cast(pa.string())
+    except OverflowError:
+        pass
+    return pa.array([str(value) for value in values], pa.string())
+
+
+def _attribute_column(plain: Sequence[JsonObject], categories: Sequence[str | None]) -> pa.Array | None:
+    """`attributes_of` of events that have nothing but small arguments; None if one of them has more.
+
+    All are written by one call, with line ends between, which JSON text has none of.
+    """
+    given = [event.get("args") for event in plain]
+    known = (len(_ALWAYS) + 3) * len(plain) - categories.count(None) - given.count(None)
+    if sum(map(len, plain)) != known or not set(map(type, given)) <= {dict, type(None)}:
         return None
-    if type(args) is dict and event.keys() <= _KNOWN:
-        text = orjson.dumps(args, option=orjson.OPT_SORT_KEYS)
-        if len(text) <= ATTRIBUTE_BYTES:
-            return text
-    return attributes_of(event, index, faults)
+    if not plain:
+        return pa.nulls(0, pa.string())
+    parted: list[Any] = [_LINE_END] * (2 * len(given) - 1)
+    parted[::2] = given
+    try:
+        text = orjson.dumps(parted, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return None
+    ends = pa.py_buffer(struct.pack("<2q", 1, len(text) - 1))
+    whole = pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(text)])
+    texts = pc.split_pattern(whole, ",\n,").flatten()
+    if pc.max(pc.binary_length(texts)).as_py() > ATTRIBUTE_BYTES:
+        return None
+    return texts if all(given) else pc.if_else(pa.array(map(bool, given), pa.bool_()), texts, None)
 
 
-def _frame(columns: dict[str, Any]) -> pl.DataFrame:
+def _frame(columns: dict[str, pa.Array]) -> pl.DataFrame:
     """Arrow turns lists into columns several times as fast as Polars does."""
-    types = dict.fromkeys(Span._fields, pa.string()) | dict.fromkeys(
-        ("span_index", "start_ns", "duration_ns"), pa.int64()
-    )
-    arrays = [
-        column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, types[name])
-        for name, column in columns.items()
-    ]
-    frame = pl.from_arrow(pa.table(arrays, names=list(columns)))
+    frame = pl.from_arrow(pa.table(list(columns.values()), names=list(columns)))
     assert isinstance(frame, pl.DataFrame)
     return frame
 
