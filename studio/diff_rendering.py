@@ -109,9 +109,7 @@ def as_json(found: RunDifferences, shown: pl.DataFrame) -> str:
 
 
 def _summary(found: RunDifferences) -> Iterator[str]:
-    for side, run in (("baseline", found.baseline), ("candidate", found.candidate)):
-        facts = _identity(run)
-        yield f"{side:9}  " + printable("  ".join(str(facts[name]) for name in facts))
+    yield from role_lines(found.baseline, found.candidate)
     if found.reasons:
         yield f"These runs cannot be compared. {' '.join(found.reasons)}"
         return
@@ -123,6 +121,12 @@ def _summary(found: RunDifferences) -> Iterator[str]:
             f"{printable(row['scorer'])}: {row['both_right_count']} both right, {row['candidate_only_count']} only "
             f"candidate, {row['baseline_only_count']} only baseline, {row['both_wrong_count']} both wrong."
         )
+
+
+def role_lines(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> Iterator[str]:
+    """Which run is the baseline and which the candidate, a line each, the baseline first."""
+    for side, run in (("baseline", baseline), ("candidate", candidate)):
+        yield f"{side:9}  " + printable("  ".join(str(fact) for fact in _identity(run).values() if fact is not None))
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,15 @@ import datetime as dt
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from studio.options import JsonOption, open_installation
+from studio.options import JsonOption, open_installation, say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import polars as pl
 
     from pipelines.evidence.ad_hoc import PairEvidence
@@ -69,7 +71,7 @@ def gate(
     if baseline and not candidate:
         raise UserError("--baseline needs --candidate: which run is judged against it?")
     if candidate and baseline:
-        compare(candidate, baseline, form=form, as_json=as_json, undecided=undecided)
+        compare(baseline, candidate, form=form, as_json=as_json, undecided=undecided)
         return
     installation = open_installation()
     lake = installation.lake
@@ -89,13 +91,15 @@ def gate(
 
 
 def compare(
+    baseline: Annotated[str, typer.Argument(metavar="BASELINE", help="Beginning of the id of the run to judge by.")],
     candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="Beginning of the id of the run to judge.")],
-    baseline: Annotated[str, typer.Argument(metavar="BASELINE", help="Beginning of the id of the run to judge it by.")],
     form: VerdictFormatOption = "table",
     as_json: JsonOption = False,
     undecided: UndecidedOption = 2,
 ) -> None:
     """Compare any two runs now: may they be compared, how many outputs differ, where tokens part, what the gates say.
+
+    The baseline comes first, as everywhere; where the two look exchanged, standard error says so.
 
     Where the candidate's backend has scored the baseline's tokens (benchlake score-tokens), the band says how far the
     two are apart: same, close, degraded or broken.
@@ -103,22 +107,26 @@ def compare(
     Judged by every gate of the policy, whether or not it pairs the two; nothing is written. Exit code 0 pass, 1 a
     blocking gate failed, 2 undecided or incomparable. The outputs themselves:  benchlake diff BASELINE CANDIDATE
 
-    Example:  benchlake compare 3fa2 81bc --format markdown
+    Example:  benchlake compare 81bc 3fa2 --format markdown
     """
     from pipelines.evidence.ad_hoc import compare_two
+    from pipelines.evidence.roles import doubt_roles
     from pipelines.runs.remarks import find_run
 
     installation = open_installation()
     lake = installation.lake
-    found = compare_two(
-        lake, installation.policy, candidate=find_run(lake, candidate), baseline=find_run(lake, baseline)
-    )
+    runs = {"baseline": find_run(lake, baseline), "candidate": find_run(lake, candidate)}
+    doubt = doubt_roles(lake, **runs)
+    if doubt:
+        ids = [str(runs[role]["run_id"])[:8] for role in ("candidate", "baseline")]
+        say(f"{doubt} The baseline comes first; to exchange them:  benchlake compare {' '.join(ids)}")
+    found = compare_two(lake, installation.policy, **runs)
     chosen: VerdictFormat = "json" if as_json else form
     if chosen == "json":
         sys.stdout.write(_pair_as_json(found) + "\n")
     else:
         if chosen == "table":
-            _print_comparison(found)
+            _print_comparison(found, runs)
         _show(found.verdicts, chosen, title="Gates", found=found)
     raise typer.Exit(_exit_code(found.verdicts, undecided))
 
@@ -141,13 +149,16 @@ def _show(rows: pl.DataFrame, form: VerdictFormat, *, title: str, found: PairEvi
         emit(rows, form)
 
 
-def _print_comparison(found: PairEvidence) -> None:
+def _print_comparison(found: PairEvidence, runs: Mapping[str, Mapping[str, Any]]) -> None:
     from pipelines.evidence.pair_token_texts import parted_rows, token_sentences
+    from studio.diff_rendering import role_lines
     from studio.rendering import print_table, printable
 
     row = found.comparison
+    for line in role_lines(runs["baseline"], runs["candidate"]):
+        sys.stdout.write(f"{line}\n")
     sys.stdout.write(
-        f"{row['candidate_run_id']} against {row['baseline_run_id']}: {row['comparability']}.\n"
+        f"{row['comparability'].capitalize()}. "
         f"{row['paired_sample_count']} pairs, {row['changed_count'] or 0} differ.\n"
     )
     for reason in row["reasons"]:

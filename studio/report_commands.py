@@ -195,13 +195,13 @@ def link_run_command(
 
 @link_app.command("pair")
 def link_pair_command(
-    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="Beginning of a run's id.")],
     baseline: Annotated[str, typer.Argument(metavar="BASELINE", help="Beginning of a run's id.")],
+    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="Beginning of the id of the run beside it.")],
     as_json: JsonOption = False,
 ) -> None:
     """Say where two runs stand beside each other.
 
-    Example:  benchlake link pair 3fa2 81bc
+    Example:  benchlake link pair 81bc 3fa2
     """
     from pipelines.experiments.links import link_pair
     from pipelines.runs.remarks import find_run

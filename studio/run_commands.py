@@ -164,7 +164,7 @@ def note_add(
         str | None,
         typer.Option(
             "--on",
-            help="Instead of runs: pair:CANDIDATE/BASELINE, sample:RUN/SAMPLE, example:ID, databit:ID, "
+            help="Instead of runs: pair:BASELINE/CANDIDATE, sample:RUN/SAMPLE, example:ID, databit:ID, "
             "scenario:NAME or decision:ID.",
         ),
     ] = None,
@@ -173,7 +173,7 @@ def note_add(
     """Write a note on runs, or on one other thing; notes are kept and never changed.
 
     Example:  benchlake note add 3fa2 -m 'first run with the new tokenizer'
-    Example:  benchlake note add --on pair:3fa2/81bc -m 'differs in rounding only'
+    Example:  benchlake note add --on pair:81bc/3fa2 -m 'differs in rounding only'
     """
     from lake.errors import UserError
     from pipelines.runs.remarks import add_note, find_runs
@@ -212,13 +212,14 @@ def note_list(
 
     lake = open_installation().lake
     if subject is not None:
-        from pipelines.experiments.notes import note_subject
+        from pipelines.experiments.notes import note_subject, subject_ids
 
         kind, subject_id = note_subject(lake, subject) if ":" in subject else (subject, None)
-        emit(read_notes(lake, kind, [subject_id] if subject_id else None), "json" if as_json else form, none=NO_NOTES)
+        ids = subject_ids(kind, subject_id) if subject_id else None
+        emit(read_notes(lake, kind, ids), "json" if as_json else form, none=NO_NOTES)
         return
-    ids = find_runs(lake, words, now=dt.datetime.now(dt.UTC))["run_id"].to_list() if words else None
-    emit(list_notes(lake, ids), "json" if as_json else form, none=NO_NOTES)
+    run_ids = find_runs(lake, words, now=dt.datetime.now(dt.UTC))["run_id"].to_list() if words else None
+    emit(list_notes(lake, run_ids), "json" if as_json else form, none=NO_NOTES)
 
 
 @baseline_app.command("set")

@@ -28,7 +28,7 @@ class Notes(dy.Schema):
     note_id = dy.String(primary_key=True, description="Stable id of the note.")
     subject_kind = vocabulary(*NOTE_SUBJECTS, description="What the note is about.")
     subject_id = dy.String(
-        description="Id of it: a run_id; candidate/baseline of a pair; run_id/sample_id of a sample; and so on."
+        description="Id of it: a run_id; baseline/candidate of a pair; run_id/sample_id of a sample; and so on."
     )
     text = dy.String(min_length=1, description="The note, Markdown.")
     author = dy.String(description="Who wrote it.")

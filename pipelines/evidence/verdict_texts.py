@@ -87,10 +87,10 @@ def as_junit(verdicts: pl.DataFrame) -> str:
 
 
 def _comparison_lines(comparison: Mapping[str, Any]) -> Sequence[str]:
-    sides = [escape_markdown(comparison[f"{side}_run_id"][:8]) for side in ("candidate", "baseline")]
+    sides = [escape_markdown(comparison[f"{side}_run_id"][:8]) for side in ("baseline", "candidate")]
     lines = [
         (
-            f"Candidate {sides[0]} against baseline {sides[1]}: {comparison['comparability']}; "
+            f"Baseline {sides[0]}, candidate {sides[1]}: {comparison['comparability']}; "
             f"{comparison['changed_count'] or 0} of {comparison['paired_sample_count']} outputs differ."
         )
     ]

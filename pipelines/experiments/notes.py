@@ -16,7 +16,7 @@ from pipelines.runs.remarks import Act, find_run, write_notes
 
 
 def note_subject(lake: Lake, subject: str) -> tuple[str, str]:
-    """Kind and whole id of what `KIND:ID` means: `pair:3fa2/81bc`, `sample:3fa2/fact-japan`, `decision:7c1e`.
+    """Kind and whole id of what `KIND:ID` means: `pair:81bc/3fa2`, `sample:3fa2/fact-japan`, `decision:7c1e`.
 
     Raises `UserError` for a kind that has no notes, and for a thing that is not there.
     """
@@ -24,9 +24,17 @@ def note_subject(lake: Lake, subject: str) -> tuple[str, str]:
     if kind not in _FINDERS or not colon or not word:
         raise UserError(
             f"{subject!r} names nothing to write on: give KIND:ID with one of {', '.join(NOTE_SUBJECTS)}; "
-            "pair:CANDIDATE/BASELINE, sample:RUN/SAMPLE."
+            "pair:BASELINE/CANDIDATE, sample:RUN/SAMPLE."
         )
     return kind, _FINDERS[kind](lake, word)
+
+
+def subject_ids(kind: str, subject_id: str) -> list[str]:
+    """Ids under which notes on a thing stand: those on a pair, whichever run was named first."""
+    if kind != "pair":
+        return [subject_id]
+    baseline, _, candidate = subject_id.partition("/")
+    return [subject_id, f"{candidate}/{baseline}"]
 
 
 def add_subject_note(lake: Lake, subject: str, text: str, *, act: Act) -> tuple[str, str]:
@@ -41,10 +49,10 @@ def _run(lake: Lake, word: str) -> str:
 
 
 def _pair(lake: Lake, word: str) -> str:
-    candidate, slash, baseline = word.partition("/")
+    baseline, slash, candidate = word.partition("/")
     if not slash:
-        raise UserError(f"pair:{word} names one run; write pair:CANDIDATE/BASELINE.")
-    return f"{_run(lake, candidate)}/{_run(lake, baseline)}"
+        raise UserError(f"pair:{word} names one run; write pair:BASELINE/CANDIDATE.")
+    return f"{_run(lake, baseline)}/{_run(lake, candidate)}"
 
 
 def _sample(lake: Lake, word: str) -> str:

@@ -137,11 +137,19 @@ def test_schemas_are_printed(bench, name) -> None:
     assert json.loads(bench("schema", name).stdout)["$schema"].startswith("https://json-schema.org/")
 
 
+def test_a_pairs_link_names_the_baseline_first(filled) -> None:
+    told = filled("link", "pair", "base", "cand").stdout
+    assert "benchlake diff base-run cand-run" in told
+    assert "candidate_run_id = 'cand-run' and baseline_run_id = 'base-run'" in told
+
+
 def test_notes_on_other_things_than_runs(filled) -> None:
-    for subject in ("pair:cand/base", "sample:cand/list", "run:base"):
+    for subject in ("pair:base/cand", "sample:cand/list", "run:base"):
         assert filled("note", "add", "--on", subject, "-m", f"about {subject}").returncode == 0
-    (note,) = json.loads(filled("note", "list", "--on", "pair:cand/base", "--json").stdout)
-    assert (note["subject_id"], note["text"], note["author"]) == ("cand-run/base-run", "about pair:cand/base", "ada")
+    (note,) = json.loads(filled("note", "list", "--on", "pair:base/cand", "--json").stdout)
+    assert (note["subject_id"], note["text"], note["author"]) == ("base-run/cand-run", "about pair:base/cand", "ada")
+    # A note on a pair is about both, whichever is named first.
+    assert json.loads(filled("note", "list", "--on", "pair:cand/base", "--json").stdout) == [note]
     assert len(json.loads(filled("note", "list", "--on", "sample", "--json").stdout)) == 1
     assert len(json.loads(filled("note", "list", "--json").stdout)) == 1
 

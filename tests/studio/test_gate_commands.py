@@ -41,7 +41,7 @@ def benchlake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_two_runs_are_compared_whether_or_not_the_policy_pairs_them(benchlake) -> None:
-    passed = benchlake("compare", "same", "good", "--json")
+    passed = benchlake("compare", "good", "same", "--json")
     assert passed.exit_code == 0
     found = json.loads(passed.stdout)
     assert found["comparison"]["comparability"] == "warn"
@@ -49,18 +49,18 @@ def test_two_runs_are_compared_whether_or_not_the_policy_pairs_them(benchlake) -
     verdicts = {row["gate"]: row["verdict"] for row in found["verdicts"]}
     assert verdicts.pop("token_divergence") == "inconclusive"
     assert set(verdicts.values()) == {"pass"}
-    failed = benchlake("compare", "wrong", "good")
+    failed = benchlake("compare", "good", "wrong")
     assert failed.exit_code == 1
     assert "40 pairs, 40 differ" in failed.stdout
     # The slow one only warns, by the shipped policy.
-    assert benchlake("compare", "slow", "good").exit_code == 0
+    assert benchlake("compare", "good", "slow").exit_code == 0
     assert json.loads(benchlake("sql", "select count(*) as n from gold.gate_results", "--json").stdout) == [{"n": 0}]
 
 
 def test_what_cannot_be_compared_is_undecided_as_the_caller_wants(benchlake) -> None:
-    assert benchlake("compare", "other", "good").exit_code == 2
-    assert benchlake("compare", "other", "good", "--undecided-exit-code", "0").exit_code == 0
-    assert benchlake("compare", "wrong", "good", "--undecided-exit-code", "0").exit_code == 1
+    assert benchlake("compare", "good", "other").exit_code == 2
+    assert benchlake("compare", "good", "other", "--undecided-exit-code", "0").exit_code == 0
+    assert benchlake("compare", "good", "wrong", "--undecided-exit-code", "0").exit_code == 1
 
 
 def test_a_candidate_alone_is_judged_against_what_the_policy_gives_it(benchlake, tmp_path: Path) -> None:
@@ -74,6 +74,34 @@ def test_a_candidate_alone_is_judged_against_what_the_policy_gives_it(benchlake,
     assert benchlake("gate", "--candidate", "good").exit_code == 2
 
 
+def test_the_baseline_comes_first_and_both_roles_are_told_first(benchlake) -> None:
+    told = benchlake("compare", "good", "wrong")
+    assert [line.split()[:2] for line in told.stdout.splitlines()[:2]] == [["baseline", "good"], ["candidate", "wrong"]]
+    assert told.stderr == ""
+    found = json.loads(benchlake("compare", "good", "wrong", "--json").stdout)["comparison"]
+    assert (found["baseline_run_id"], found["candidate_run_id"]) == ("good", "wrong")
+
+
+def test_runs_that_look_exchanged_are_told_with_the_command_that_exchanges_them(benchlake, tmp_path: Path) -> None:
+    exchange = "benchlake compare good wrong"
+    # The one named first ran two days after the other.
+    later = benchlake("compare", "wrong", "good")
+    assert "wrong ran later (2026-03-03)" in later.stderr
+    assert exchange in later.stderr
+    assert "exchange" not in later.stdout
+    # A designation says which is the yardstick, whenever it ran.
+    assert benchlake("baseline", "set", "wrong").exit_code == 0
+    assert benchlake("compare", "wrong", "good").stderr == ""
+    assert "wrong is a designated baseline" in benchlake("compare", "good", "wrong").stderr
+    # And what the policy compares settles it.
+    (tmp_path / "gates.yaml").write_text(
+        "version: 1\ncomparisons: [{name: c, candidate: {backend: wrong}, baseline: {backend: good}}]\n"
+        "gates: [{name: parity, family: score_parity, margin: 0.1}]"
+    )
+    benchlake("gate", "--candidate", "wrong")
+    assert "The policy compares them the other way round" in benchlake("compare", "wrong", "good").stderr
+
+
 def test_junit_is_xml_that_ci_reads(benchlake) -> None:
     result = benchlake("gate", "--candidate", "wrong", "--baseline", "good", "--format", "junit")
     assert result.exit_code == 1
@@ -83,7 +111,7 @@ def test_junit_is_xml_that_ci_reads(benchlake) -> None:
 
 def test_bad_use_is_told(benchlake) -> None:
     assert "--baseline needs --candidate" in str(benchlake("gate", "--baseline", "good").exception)
-    assert "No run has an id" in str(benchlake("compare", "absent", "good").exception)
+    assert "No run has an id" in str(benchlake("compare", "good", "absent").exception)
 
 
 def test_the_policy_is_checked_explained_and_has_a_schema(benchlake, tmp_path: Path) -> None:
