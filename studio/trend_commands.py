@@ -13,11 +13,24 @@ from studio.options import AuthorOption, FormatOption, JsonOption, open_installa
 
 if TYPE_CHECKING:
     from lake.store import Lake
-    from pipelines.trends.detector import Detection
 
 trends_app = typer.Typer(invoke_without_command=True)
 
+# A screen or two; what is left out is told.
+SHOWN_ROWS = 30
+
 OneSeries = Annotated[str, typer.Argument(metavar="SERIES", help="Beginning of the id of a series, or of a change.")]
+SuiteOption = Annotated[str | None, typer.Option("--suite", help="Only this suite; a glob.")]
+BackendOption = Annotated[str | None, typer.Option("--backend", help="Only this backend; a glob.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="Only this model; a glob.")]
+BranchOption = Annotated[str | None, typer.Option("--branch", help="Only this branch; a glob.")]
+MetricOption = Annotated[str | None, typer.Option("--metric", help="Only this metric; a glob.")]
+SamplesOption = Annotated[
+    bool, typer.Option("--samples/--no-samples", help="With or without the made-up sample history.")
+]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, help=f"So many rows; {SHOWN_ROWS} in a table, all in json and csv when absent.")
+]
 EXIT_REGRESSION = 1
 
 
@@ -32,18 +45,19 @@ def trends(
     since: Annotated[
         str | None, typer.Option("--since", help="Changes since then: 30d, 12h, or an ISO 8601 date or instant.")
     ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Changes before then.")] = None,
     regressions: Annotated[bool, typer.Option("--regressions", help="Only changes for the worse.")] = False,
     states: Annotated[
         list[str] | None,
         typer.Option("--state", help="Only suspected, confirmed, recovered or acknowledged ones; may be repeated."),
     ] = None,
-    suite: Annotated[str | None, typer.Option("--suite", help="Only this suite; a glob.")] = None,
-    backend: Annotated[str | None, typer.Option("--backend", help="Only this backend; a glob.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Only this metric; a glob.")] = None,
-    samples: Annotated[
-        bool, typer.Option("--samples/--no-samples", help="With or without the made-up sample history.")
-    ] = True,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    suite: SuiteOption = None,
+    backend: BackendOption = None,
+    model: ModelOption = None,
+    branch: BranchOption = None,
+    metric: MetricOption = None,
+    samples: SamplesOption = True,
+    limit: LimitOption = None,
     use_states: Annotated[
         bool, typer.Option("--exit-code", help="Exit 1 when a confirmed regression is listed, for CI.")
     ] = False,
@@ -72,21 +86,25 @@ def trends(
     lake = _up_to_date(now)
     query = ChangeQuery(
         since=parse_instant(since, now=now) if since else None,
+        until=parse_instant(until, now=now) if until else None,
         directions=["regression"] if regressions else [],
         states=list(states or []),
         suite=suite,
         backend=backend,
+        model=model,
+        branch=branch,
         metric=metric,
         is_sample=None if samples else False,
     )
-    rows = list_changes(lake, query, limit=limit)
+    rows = list_changes(lake, query)
     if as_json or form != "table":
-        emit(rows, "json" if as_json else form)
+        emit(rows if limit is None else rows.head(limit), "json" if as_json else form)
     elif rows.is_empty():
         sys.stdout.write(_nothing(lake.row_count("gold.trend_series")))
     else:
-        shown = readable_changes(rows).drop("pull_requests", "q", "runs_since")
+        shown = readable_changes(rows.head(limit or SHOWN_ROWS)).drop("pull_requests", "q", "runs_since")
         print_table(shown, title="Changes", verdict_column="state")
+        sys.stdout.write(_more(rows.height - shown.height, "changes"))
         sys.stdout.write(
             "Look at one:  benchlake trends show CHANGE   Accept one:  benchlake trends acknowledge CHANGE\n"
         )
@@ -115,24 +133,70 @@ def _nothing(point_count: int) -> str:
 
 @trends_app.command("series")
 def trends_series(
-    limit: Annotated[int, typer.Option(min=1, help="The longest so many.")] = 50,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Count runs since then: 30d, 12h, or an ISO 8601 date or instant.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Count runs before then.")] = None,
+    suite: SuiteOption = None,
+    backend: BackendOption = None,
+    model: ModelOption = None,
+    branch: BranchOption = None,
+    metric: MetricOption = None,
+    samples: SamplesOption = True,
+    limit: LimitOption = None,
     form: FormatOption = "table",
     as_json: JsonOption = False,
 ) -> None:
-    """List the series: what is followed over runs, how many runs it has, its newest value.
+    """List the series: what is followed over runs, how many runs it has, its newest value; the longest first.
 
-    Example:  benchlake trends series --limit 10
+    With --since and --until only the runs between count, by the order of the series, and series without any are left
+    out.
+
+    Example:  benchlake trends series --metric "latency*" --since 30d
     """
-    from pipelines.trends.listing import list_series
-    from studio.rendering import emit
+    from pipelines.runs.run_query import parse_instant
+    from pipelines.trends.listing import SeriesQuery, list_series, readable_series
+    from studio.rendering import emit, print_table
 
-    rows = list_series(_up_to_date(dt.datetime.now(dt.UTC)), limit=limit)
+    now = dt.datetime.now(dt.UTC)
+    query = SeriesQuery(
+        since=parse_instant(since, now=now) if since else None,
+        until=parse_instant(until, now=now) if until else None,
+        suite=suite,
+        backend=backend,
+        model=model,
+        branch=branch,
+        metric=metric,
+        is_sample=None if samples else False,
+    )
+    lake = _up_to_date(now)
+    rows = list_series(lake, query)
     chosen = "json" if as_json else form
-    if rows.is_empty() and chosen == "table":
-        sys.stdout.write(_nothing(0))
-        return
-    shown = ["series_id", "suite", "backend", "metric", "variant", "slice_value", "run_count", "newest_value", "unit"]
-    emit(rows.select(shown) if chosen == "table" else rows, chosen)
+    if chosen != "table":
+        emit(rows if limit is None else rows.head(limit), chosen)
+    elif rows.is_empty():
+        sys.stdout.write(_no_series(lake.row_count("gold.trend_series")))
+    else:
+        shown = readable_series(rows.head(limit or SHOWN_ROWS))
+        print_table(shown, title=f"{shown.height} of {rows.height} series")
+        sys.stdout.write(_more(rows.height - shown.height, "series"))
+        sys.stdout.write("Look at one:  benchlake trends show SERIES\n")
+
+
+def _no_series(point_count: int) -> str:
+    if point_count == 0:
+        return _nothing(0)
+    return "No series that you ask for. See all of them:  benchlake trends series\n"
+
+
+def _more(count: int, what: str) -> str:
+    """How many rows a table leaves out and how to see them; nothing when it leaves out none."""
+    if count <= 0:
+        return ""
+    return (
+        f"{count} more {what}. Narrow them by --suite, --backend, --model, --branch, --metric, --since or --until; "
+        "see more by --limit 100, all by --json.\n"
+    )
 
 
 @trends_app.command("show")
@@ -250,6 +314,7 @@ def trends_detect(
     """
     from lake.errors import UserError
     from pipelines.trends.csv_series import read_series
+    from studio.trend_rendering import print_detections
 
     series, problems = [], []
     for file in files:
@@ -259,62 +324,5 @@ def trends_detect(
             problems.append(str(error))
     for problem in problems:
         say(problem)
-    _print_detections([file for file, _ in series], [values for _, values in series], as_json=as_json)
+    print_detections([file for file, _ in series], [values for _, values in series], as_json=as_json)
     raise typer.Exit(3 if problems else 0)
-
-
-def _print_detections(files: list[Path], series: list[list[float]], *, as_json: bool) -> None:
-    from pipelines.trends.detector import detect_many
-    from pipelines.trends.significance import share_discoveries
-
-    found = detect_many(series)
-    q_values = share_discoveries([[point.p for point in detection.change_points] for detection in found])
-    if as_json:
-        import json
-
-        told = [_as_told(*each) for each in zip(files, found, q_values, strict=True)]
-        sys.stdout.write(json.dumps({"series": told}) + "\n")
-        return
-    for file, detection, own in zip(files, found, q_values, strict=True):
-        sys.stdout.write(_in_words(file, detection, own))
-
-
-def _as_told(file: Path, detection: Detection, q_values: list[float]) -> dict[str, object]:
-    """A series as outside programs read it; docs/trends.md has the fields."""
-    points = [
-        {
-            "index": point.index,
-            "state": point.support,
-            "kind": point.kind,
-            "p": point.p,
-            "q": q,
-            "before": point.before,
-            "after": point.after,
-        }
-        for point, q in zip(detection.change_points, q_values, strict=True)
-    ]
-    outliers = [{"index": each.index, "value": each.value, "level": each.level} for each in detection.outliers]
-    return {
-        "file": str(file),
-        "n": detection.count,
-        "period": detection.period,
-        "change_points": points,
-        "outliers": outliers,
-    }
-
-
-def _in_words(file: Path, detection: Detection, q_values: list[float]) -> str:
-    from studio.rendering import printable
-
-    season = f", with a season of {detection.period}" if detection.period else ""
-    spikes = f", {len(detection.outliers)} outliers" if detection.outliers else ""
-    count = len(detection.change_points)
-    lines = [f"{printable(str(file))}: {detection.count} observations, {count} changes{season}{spikes}"]
-    for point, q in zip(detection.change_points, q_values, strict=True):
-        ratio = point.change_ratio
-        share = "" if ratio is None else f" ({ratio:+.1%})"
-        lines.append(
-            f"  {point.index:>7}  {point.support} {point.kind}: {point.before:.6g} became {point.after:.6g}{share}, "
-            f"q = {q:.1g}"
-        )
-    return "\n".join(lines) + "\n"

@@ -20,32 +20,39 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChangeQuery:
-    """Which changes are wanted; globs for texts, None or empty for all."""
+class SeriesQuery:
+    """Which series are wanted, and over which stretch of time; globs for texts, None for all.
+
+    `since` and `until` (exclusive) bound the order of the series: the time of the commit, else of the run.
+    """
 
     since: dt.datetime | None = None
-    directions: Sequence[str] = ()
-    states: Sequence[str] = ()
+    until: dt.datetime | None = None
     suite: str | None = None
     backend: str | None = None
+    model: str | None = None
+    branch: str | None = None
     metric: str | None = None
     is_sample: bool | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChangeQuery(SeriesQuery):
+    """Which changes are wanted, in which series; empty for all."""
+
+    directions: Sequence[str] = ()
+    states: Sequence[str] = ()
+
+
+_GLOBBED = ("suite", "backend", "model", "branch", "metric")
+
+
 def list_changes(lake: Lake, query: ChangeQuery, *, limit: int | None = None) -> pl.DataFrame:
     """Rows of `gold.trend_regressions` that the query means, the latest change first."""
-    rows = lake.read(REGRESSIONS)
-    if query.since is not None:
-        rows = rows.filter(pl.col("changed_at") >= query.since)
+    rows = _meant(lake.read(REGRESSIONS), query, at="changed_at")
     for column, wanted in (("direction", query.directions), ("state", query.states)):
         if wanted:
             rows = rows.filter(pl.col(column).is_in(list(wanted)))
-    for column in ("suite", "backend", "metric"):
-        pattern = getattr(query, column)
-        if pattern is not None:
-            rows = rows.filter([fnmatchcase(value, pattern) for value in rows[column]])
-    if query.is_sample is not None:
-        rows = rows.filter(pl.col("is_sample") == query.is_sample)
     ordered = rows.sort("changed_at", "change_id", descending=True)
     return ordered if limit is None else ordered.head(limit)
 
@@ -69,15 +76,37 @@ def readable_changes(rows: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def list_series(lake: Lake, *, limit: int | None = None) -> pl.DataFrame:
-    """One row per series: identity, how many runs it has, its newest value; the longest first."""
-    rows = lake.read(SERIES, columns=["series_id", *IDENTITY, "unit", "ordered_at", "run_id", "value", "is_sample"])
-    ordered = rows.sort("ordered_at", "run_id")
-    found = ordered.group_by("series_id", *IDENTITY, "unit", "is_sample", maintain_order=True).agg(
-        run_count=pl.len(), newest_at=pl.last("ordered_at"), newest_value=pl.last("value")
+def list_series(lake: Lake, query: SeriesQuery | None = None, *, limit: int | None = None) -> pl.DataFrame:
+    """One row per series with points that the query means: identity, how many of them, the newest; the longest first.
+
+    Columns: series_id, those of `IDENTITY`, unit, is_sample, run_count, newest_at, newest_value.
+    """
+    columns = ["series_id", *IDENTITY, "unit", "ordered_at", "run_id", "value", "is_sample"]
+    rows = _meant(lake.read(SERIES, columns=columns), query or SeriesQuery(), at="ordered_at")
+    found = (
+        rows.sort("ordered_at", "run_id")
+        .group_by("series_id", *IDENTITY, "unit", "is_sample", maintain_order=True)
+        .agg(run_count=pl.len(), newest_at=pl.last("ordered_at"), newest_value=pl.last("value"))
+        .sort("run_count", *IDENTITY, "series_id", descending=[True, *[False] * (len(IDENTITY) + 1)])
     )
-    found = found.sort("run_count", "series_id", descending=[True, False])
     return found if limit is None else found.head(limit)
+
+
+def readable_series(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `list_series` as a table for people; model and branch stand below what they belong to."""
+    below = {name: pl.when(pl.col(name) == "").then(pl.lit("")).otherwise(pl.lit("\n") + pl.col(name))
+             for name in ("model", "branch")}  # fmt: skip
+    newest = [f"{value:.4g}{_unit(unit)}" for value, unit in rows.select("newest_value", "unit").iter_rows()]
+    sample = pl.when(pl.col("is_sample")).then(pl.lit(" (sample)")).otherwise(pl.lit(""))
+    return rows.select(
+        series=pl.col("series_id").str.head(8),
+        suite=pl.concat_str("suite", sample, below["branch"]),
+        backend=pl.concat_str("backend", below["model"]),
+        metric=_metric_name(),
+        runs="run_count",
+        newest=pl.Series(newest, dtype=pl.String),
+        at=pl.col("newest_at").dt.date(),
+    )
 
 
 def find_series(lake: Lake, word: str) -> str:
@@ -109,6 +138,24 @@ def open_regressions(lake: Lake, *, since: dt.datetime) -> pl.DataFrame:
     return rows.with_columns(group=pl.Series([group_of(metric) for metric in rows["metric"]], dtype=pl.String))
 
 
+def _meant(rows: pl.DataFrame, query: SeriesQuery, *, at: str) -> pl.DataFrame:
+    """The rows of series that the query means, within its stretch of time by the column `at`."""
+    conditions: list[pl.Expr] = []
+    if query.since is not None:
+        conditions.append(pl.col(at) >= query.since)
+    if query.until is not None:
+        conditions.append(pl.col(at) < query.until)
+    if query.is_sample is not None:
+        conditions.append(pl.col("is_sample") == query.is_sample)
+    for column in _GLOBBED:
+        pattern = getattr(query, column)
+        if pattern is not None:
+            # Few texts, many rows: each text is looked at once.
+            known = [text for text in rows[column].unique().sort() if fnmatchcase(text, pattern)]
+            conditions.append(pl.col(column).is_in(known))
+    return rows.filter(*conditions)
+
+
 def _metric_name() -> pl.Expr:
     variant, slice_value = pl.col("variant"), pl.col("slice_value")
     return pl.concat_str(
@@ -124,6 +171,9 @@ def _commit(column: str) -> pl.Expr:
 
 def _level(row: Mapping[str, Any]) -> str:
     """Both levels with their unit, and the share between them."""
-    unit = "" if row["unit"] == "1" else f" {row['unit']}"
     share = "" if row["change_ratio"] is None else f" ({row['change_ratio']:+.1%})"
-    return f"{row['before']:.4g} to {row['after']:.4g}{unit}{share}"
+    return f"{row['before']:.4g} to {row['after']:.4g}{_unit(row['unit'])}{share}"
+
+
+def _unit(unit: str) -> str:
+    return "" if unit == "1" else f" {unit}"

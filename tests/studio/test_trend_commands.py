@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+import polars as pl
 import pytest
 
+from pipelines.trends.series import IDENTITY
+from resources.installation import Installation
+from tests.evidence.rows import code_version
 from tests.studio.command_line import type_words
-from tests.trends.series import stepped
+from tests.trends.series import put_runs, stepped
 
 
 @pytest.fixture
@@ -56,6 +60,41 @@ def test_from_nothing_to_an_acknowledged_change(say, tmp_path):
     assert (tmp_path / "x.svg").read_text().startswith("<svg")
     assert len(json.loads(say("series", "--json").stdout)) == 6
     assert "720 rows" in say("seed", "--remove").stdout
+
+
+def test_series_are_found_by_what_they_are_of_and_when(say, tmp_path):
+    lake = Installation(folder=tmp_path).lake
+    for branch, model, first in (("main", "small", 0), ("main", "big", 100), ("topic", "big", 200)):
+        named = {"model": model, "code_version": code_version() | {"branch": branch}}
+        put_runs(lake, [1.0, 2.0, 3.0], first=first, metric="latency_ms", **named)
+    found = lambda *words: json.loads(say("series", *words, "--json").stdout)  # noqa: E731  # short and local
+    assert {(row["branch"], row["model"], row["run_count"]) for row in found()} == {
+        ("main", "small", 3), ("main", "big", 3), ("topic", "big", 3),
+    }  # fmt: skip
+    assert [row["model"] for row in found("--branch", "main", "--model", "s*")] == ["small"]
+    assert found("--metric", "other") == []
+    # The runs of the second series are of days 100 to 102 of 2026: 11 to 13 April.
+    [row] = found("--since", "2026-04-12", "--until", "2026-05-01")
+    assert (row["model"], row["branch"], row["run_count"], row["newest_value"]) == ("big", "main", 2, 3.0)
+    assert "No series that you ask for" in say("series", "--suite", "other").stdout
+
+
+def test_a_long_list_of_series_is_cut_for_people_only(say, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lake = Installation(folder=tmp_path).lake
+    put_runs(lake, [1.0])
+    metric = lake.read("silver.run_metrics")
+    lake.upsert("silver.run_metrics", pl.concat(metric.with_columns(metric=pl.lit(f"m{n:02}")) for n in range(32)))
+    rows = json.loads(say("series", "--json").stdout)
+    assert len(rows) == 33
+    assert rows == sorted(rows, key=lambda row: [row[name] for name in IDENTITY])
+    said = say("series").stdout
+    assert "30 of 33 series" in said
+    assert "3 more series" in said
+    # A row a series: neither cut nor laid out as a field a line.
+    assert len(said.splitlines()) < 70
+    assert "more series" not in say("series", "--limit", "33").stdout
+    assert len(json.loads(say("series", "--limit", "2", "--json").stdout)) == 2
 
 
 def test_words_that_mean_nothing(say):
