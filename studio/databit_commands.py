@@ -14,6 +14,7 @@ from studio.databit_content import read_content
 from studio.options import AuthorOption, FormatOption, JsonOption, open_installation, say
 
 if TYPE_CHECKING:
+    from lake.store import Lake
     from pipelines.databits.revising import Changes, Hand
     from pipelines.databits.units import DatabitKey
     from resources.installation import Installation
@@ -67,20 +68,37 @@ def list_(
     Example:  benchlake databits list --key suite=starter --key role=reference --search capital
     """
     from pipelines.databits.listing import list_databits
-    from studio.rendering import emit
+    from studio.rendering import emit, printable
 
     lake = open_installation().lake
     rows = list_databits(lake, keys=key or [], words=search or [], license_text=license_, limit=limit)
     if rows.is_empty() and form == "table" and not as_json:
-        sys.stdout.write(
-            "No DataBit matches. Take some in:  benchlake databits import FILE.jsonl, or run the night:  benchlake "
-            "nightly\n"
-        )
+        sys.stdout.write(f"{printable(_nothing_listed(lake, key or [], search or [], license_))}\n")
         return
     shown = (
         rows if as_json or form != "table" else rows.select("databit_id", "version", "text", "license", "created_by")
     )
     emit(shown, "json" if as_json else form)
+
+
+def _nothing_listed(lake: Lake, keys: list[str], words: list[str], license_text: str | None) -> str:
+    """What to do where no unit is listed."""
+    from pipelines.databits.listing import declared_licenses, list_databits
+    from pipelines.databits.search_keys import tell_no_key
+
+    if list_databits(lake, limit=1).is_empty():
+        return (
+            "No DataBit yet. Take some in:  benchlake databits import FILE.jsonl, or run the night:  benchlake nightly"
+        )
+    if keys and list_databits(lake, keys=keys, limit=1).is_empty():
+        return tell_no_key(lake, keys)
+    if license_text is not None and list_databits(lake, license_text=license_text, limit=1).is_empty():
+        known = ", ".join(declared_licenses(lake)[:10])
+        return f"No DataBit has the licence {license_text!r}. Licences there are: {known or 'none'}."
+    if words:
+        told = ", ".join(map(repr, words))
+        return f"No DataBit has all of this in its content: {told}. By meaning:  benchlake index search 'TEXT'"
+    return "No DataBit meets all of this at once. All of them:  benchlake databits list"
 
 
 def show(
@@ -418,7 +436,8 @@ def export(
 ) -> None:
     """Write units to a file, each with the licence that follows from all it was made from.
 
-    Refused when a licence stands against it, naming the units, unless you say why it may be.
+    Refused when a licence stands against it, naming the units, unless you say why it may be. Where no unit is chosen,
+    no file is written and the exit code is 3.
 
     Example:  benchlake databits export train.parquet --key role=correction
     """
@@ -441,9 +460,6 @@ def export(
         write_json(
             {"rows": result.row_count, "unknown": result.unknown_license_count, "overridden": result.overridden_count}
         )
-        return
-    if not result.row_count:
-        sys.stdout.write(f"No DataBit is chosen, so {path} is empty. See which there are:  benchlake databits list\n")
         return
     unknown = f", {result.unknown_license_count} of unknown licence" if result.unknown_license_count else ""
     overridden = f", {result.overridden_count} against their licence" if result.overridden_count else ""

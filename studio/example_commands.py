@@ -23,6 +23,7 @@ from studio.example_options import (
     TagOption,
     label_filter,
     readable_examples,
+    tell_no_match,
     write_json,
 )
 from studio.options import AuthorOption, FormatOption, JsonOption, ReasonOption, open_installation, read_act, say
@@ -189,7 +190,7 @@ def list_(
     if as_json or form != "table":
         emit(rows, "json" if as_json else form)
     elif rows.is_empty():
-        sys.stdout.write("No examples. Add one:  benchlake examples add --help   (or run: benchlake nightly)\n")
+        _say_lines(tell_no_match(store.catalogue(), wanted))
     else:
         emit(readable_examples(rows), "table")
         if total is not None:
@@ -234,7 +235,10 @@ def search(
     if as_json or form != "table":
         emit(found.rows, "json" if as_json else form)
     elif found.rows.is_empty():
-        sys.stdout.write("Nothing found. See what there is:  benchlake examples list\n")
+        catalogue = service.store.catalogue()
+        has_any = catalogue.matching(wanted).height > 0
+        told = "Nothing found. See what there is:  benchlake examples list"
+        _say_lines(told if has_any else tell_no_match(catalogue, wanted))
     else:
         emit(readable_examples(found.rows), "table")
 
@@ -251,6 +255,12 @@ def delete(example: ExampleId, reason: ReasonOption = None, author: AuthorOption
     store = ExampleStore(open_installation().lake)
     row = store.delete(store.get(example)["example_id"], now=act.at, author=act.author, reason=reason)
     sys.stdout.write(f"Example {row['example_id']} deleted. Adding it again takes it back.\n")
+
+
+def _say_lines(text: str) -> None:
+    from studio.rendering import printable
+
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in text.splitlines()))
 
 
 def _print_example(row: dict[str, Any], versions: pl.DataFrame) -> None:

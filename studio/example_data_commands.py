@@ -18,6 +18,7 @@ from studio.example_options import (
     SourceOption,
     TagOption,
     label_filter,
+    tell_no_match,
     write_json,
 )
 from studio.options import AuthorOption, FormatOption, JsonOption, open_installation, read_act, say
@@ -101,15 +102,21 @@ def export(
 ) -> None:
     """Write examples to a file that can be imported again; refuses where inherited licences are in conflict.
 
+    Where no example matches, no file is written and the exit code is 3.
+
     Example:  benchlake examples export qa.jsonl --function qa --min-effectiveness 0
     """
+    from lake.errors import UserError
     from pipelines.examples.importing import export_rows
     from pipelines.examples.licensing import read_licenses, refuse_unlicensed
     from pipelines.examples.store import ExampleStore
 
     wanted = label_filter(function, domain, tags, source, license_, min_effectiveness, has_deleted=False)
     lake = open_installation().lake
-    rows = ExampleStore(lake).all(wanted)
+    store = ExampleStore(lake)
+    rows = store.all(wanted)
+    if rows.is_empty():
+        raise UserError(f"{output} is not written. {tell_no_match(store.catalogue(), wanted)}")
     refuse_unlicensed(read_licenses(lake, rows), override=override)
     export_rows(rows, output)
     sys.stdout.write(f"{rows.height} examples in {output}.\n")

@@ -10,7 +10,8 @@ import typer
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipelines.examples.catalogue import ExampleFilter
+    from pipelines.examples.catalogue import Catalogue, ExampleFilter
+    from pipelines.examples.labels import Condition
 
 ExampleId = Annotated[str, typer.Argument(metavar="ID", help="Id of the example, or how it begins.")]
 InputOption = Annotated[
@@ -28,6 +29,10 @@ LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many
 
 # Characters of a cell, so that a row is a line of a terminal.
 _SHOWN_INPUT, _SHOWN_OUTPUT = 34, 16
+# Labels of a kind that are named where none matches.
+_SHOWN_LABELS = 8
+
+NO_EXAMPLES = "No examples. Add one:  benchlake examples add --help   (or run: benchlake nightly)"
 
 
 def label_filter(  # one label each
@@ -52,6 +57,34 @@ def label_filter(  # one label each
         min_effectiveness=min_effectiveness,
         has_deleted=has_deleted,
     )
+
+
+def tell_no_match(catalogue: Catalogue, wanted: ExampleFilter) -> str:
+    """What to do where a filter admits nothing: which condition it is, and which labels there are instead."""
+    from pipelines.examples.labels import weigh_conditions
+
+    stored = catalogue.living.height
+    conditions = weigh_conditions(catalogue, wanted)
+    if not catalogue.rows.height or not (stored or wanted.has_deleted):
+        return NO_EXAMPLES
+    if not conditions:
+        return "No example is left on this page. From the beginning:  benchlake examples list"
+    lines = [f"No example matches; {stored} are stored. All of them:  benchlake examples list"]
+    return "\n".join([*lines, *(f"  {_tell_condition(condition)}" for condition in conditions)])
+
+
+def _tell_condition(condition: Condition) -> str:
+    option = "--min-effectiveness" if condition.kind == "effectiveness" else f"--{condition.kind}"
+    count = condition.example_count
+    if count:
+        return f"{option} {condition.wanted}: {count} example{'' if count == 1 else 's'} alone."
+    told = f"{option} {condition.wanted}: no example."
+    if condition.kind == "effectiveness":
+        return f"{told} Highest estimate: {condition.known[0] if condition.known else 'none yet'}."
+    if not condition.known:
+        return f"{told} None has a {condition.kind} at all."
+    more = len(condition.known) - _SHOWN_LABELS
+    return f"{told} There are: {', '.join(condition.known[:_SHOWN_LABELS])}{f', and {more} more' if more > 0 else ''}."
 
 
 def readable_examples(rows: pl.DataFrame) -> pl.DataFrame:

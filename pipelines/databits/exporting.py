@@ -24,6 +24,7 @@ from lake.tables import contract_of
 from pipelines.databits.import_files import CONTENT_FORM_KEY, JSON_ENDINGS
 from pipelines.databits.lineage_steps import LICENSES, update_lineage
 from pipelines.databits.reading import newest_of
+from pipelines.databits.search_keys import tell_no_key
 from pipelines.databits.units import DATABITS
 
 EXPORTS = "silver.databit_exports"
@@ -86,13 +87,15 @@ def export_databits(
     """Write the chosen versions to a .jsonl (.gz, .zst) or .parquet file, which appears whole or not at all.
 
     Lineage and licences are brought up to date first. Raises `LicenseRefusalError` when a licence stands against it and
-    no `override_reason` is given, and `UserError` for another kind of file.
+    no `override_reason` is given, and `UserError` for another kind of file or where nothing is chosen.
     """
     if not path.name.endswith((*JSON_ENDINGS, ".parquet")):
         raise UserError(f"{path.name} must end in .parquet or one of {', '.join(JSON_ENDINGS)}.")
     update_lineage(lake)
     version = lake.version(DATABITS)
     keys = chosen_keys(lake, selection)
+    if keys.is_empty():
+        raise UserError(_nothing_chosen(lake, path, selection))
     licenses = keys.join(lake.read(LICENSES), on=["databit_id", "version"], how="left", maintain_order="left")
     doubtful = licenses.filter(pl.col("status").is_in(REFUSED_STATUSES))
     if doubtful.height and override_reason is None:
@@ -111,6 +114,12 @@ def export_databits(
     )
     _record(lake, path, result, version, override_reason=override_reason, now=now, author=author)
     return result
+
+
+def _nothing_chosen(lake: Lake, path: Path, selection: Selection) -> str:
+    if not selection.search_keys:
+        return f"There is no DataBit, so {path} is not written. Take some in:  benchlake databits import FILE.jsonl"
+    return f"{path} is not written. {tell_no_key(lake, selection.search_keys)}"
 
 
 def chosen_keys(lake: Lake, selection: Selection) -> pl.DataFrame:

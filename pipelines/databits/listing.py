@@ -57,6 +57,15 @@ def _beginning(content: str) -> str:
     return words if len(words) <= SHOWN_CHARACTERS else f"{words[: SHOWN_CHARACTERS - 3]}..."
 
 
+def declared_licenses(lake: Lake) -> list[str]:
+    """Licences that units state at their newest version, the commonest first: what `list_databits` filters by."""
+    licenses = read_current(lake, columns=["databit_id", "version", "attribution"])["attribution"].struct.field(
+        "license"
+    )
+    counts = licenses.drop_nulls().value_counts().sort(["count", "license"], descending=[True, False])
+    return counts["license"].to_list()
+
+
 def newest_licenses(lake: Lake) -> pl.DataFrame:
     """Rows of gold.databit_licenses of the newest versions that are not retracted."""
     current = read_current(lake, columns=["databit_id", "version"])

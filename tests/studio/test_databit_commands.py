@@ -22,7 +22,7 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_a_units_life(say) -> None:
-    assert say("list").stdout.startswith("No DataBit matches. Take some in:")
+    assert say("list").stdout.startswith("No DataBit yet. Take some in:")
     assert (
         say("create", "Paris, capital of France.", "--id", "unit-one", "--license", "mit", "--key", "k=v").returncode
         == 0
@@ -84,6 +84,19 @@ def test_files_quality_and_the_queue(say) -> None:
     out = say("export", "out.jsonl", "--json")
     assert json.loads(out.stdout) == {"rows": 1, "unknown": 1, "overridden": 0}
     assert json.loads(Path("out.jsonl").read_text())["content"] == "Write to us."
+
+
+def test_what_no_unit_has_is_told_with_what_there_is(say, tmp_path) -> None:
+    assert say("export", "out.jsonl").returncode == 3
+    say("create", "Paris", "--id", "unit-one", "--license", "MIT", "--key", "role=prompt", "--key", "fact")
+    assert "Keys there are: role=prompt, fact." in say("list", "--key", "role=promt").stdout
+    both = say("list", "--key", "fact", "--key", "role=output").stdout
+    assert "search keys fact (1 alone), role=output (0 alone)" in both
+    assert "Licences there are: MIT." in say("list", "--license", "Apache-2.0").stdout
+    assert "index search" in say("list", "--search", "Berlin").stdout
+    refused = say("export", "out.jsonl", "--key", "role=promt")
+    assert (refused.returncode, "Keys there are: role=prompt, fact." in refused.stderr) == (3, True)
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_an_export_against_a_licence_needs_a_reason(say) -> None:

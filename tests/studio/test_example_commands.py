@@ -111,3 +111,23 @@ def test_uses_and_what_they_say(examples, tmp_path) -> None:
 def test_where_there_is_no_run_it_says_how_to_make_one(examples) -> None:
     refused = examples("extract", "deadbeef")
     assert (refused.returncode, "benchlake import" in refused.stderr) == (3, True)
+
+
+def test_a_filter_that_matches_nothing_says_which_labels_there_are(examples, tmp_path) -> None:
+    assert "Add one" in examples("list", "--tag", "maths").stdout
+    add(examples, "One and one?", "two", "--tag", "maths", "--function", "sums")
+    add(examples, "Capital of France?", "Paris", "--tag", "geography", "--function", "qa")
+    misspelt = examples("list", "--tag", "geografy")
+    assert misspelt.returncode == 0
+    assert "No example matches; 2 are stored" in misspelt.stdout
+    assert "--tag geografy: no example. There are: geography, maths." in misspelt.stdout
+    # Each label exists; only together they admit none.
+    apart = examples("list", "--tag", "maths", "--function", "qa").stdout
+    assert ("--tag maths: 1 example alone." in apart, "--function qa: 1 example alone." in apart) == (True, True)
+    assert "--domain law: no example. None has a domain at all." in examples("list", "--domain", "law").stdout
+    assert "Highest estimate: none yet." in examples("list", "--min-effectiveness", "0.1").stdout
+    assert "--tag law: no example." in examples("search", "capital", "--mode", "keywords", "--tag", "law").stdout
+    assert "left on this page" in examples("list", "--after", "zzzz").stdout
+    refused = examples("export", "out.jsonl", "--tag", "law")
+    assert (refused.returncode, "There are: geography, maths." in refused.stderr) == (3, True)
+    assert not (tmp_path / "out.jsonl").exists()
