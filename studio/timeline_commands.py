@@ -36,6 +36,8 @@ def register(app: typer.Typer) -> None:
 def list_(form: FormatOption = "table", as_json: JsonOption = False) -> None:
     """List the runs that have a timeline, newest first, with how busy each device was.
 
+    The night sums timelines up; a run that was imported since then has a dash for what is not known yet.
+
     Example:  benchlake timeline list
     """
     import polars as pl
@@ -56,9 +58,15 @@ def list_(form: FormatOption = "table", as_json: JsonOption = False) -> None:
         device="device",
         spans="span_count",
         wall_ms=pl.col("wall_ns") / 1e6,
-        busy=_percent("busy_ns"),
+        busy=_percent("busy_ns").fill_null("-"),
     )
     emit(shown if form == "table" else rows, form)
+    waiting = rows.filter(~pl.col("is_summed_up"))["run_id"].unique(maintain_order=True)
+    if waiting.len() and form == "table":
+        told = "1 run is" if waiting.len() == 1 else f"{waiting.len()} runs are"
+        sys.stdout.write(
+            f"{told} not summed up yet; the night does it. Look at one now:  benchlake timeline show {waiting[0][:8]}\n"
+        )
 
 
 @timeline_app.command()

@@ -13,11 +13,12 @@ from typing import Any
 import polars as pl
 
 from lake.errors import UserError
+from lake.predicates import Slice
 from lake.store import Lake
 from pipelines.timelines.diff import diff_profiles
 from pipelines.timelines.families import family_expr
 from pipelines.timelines.profiles import profile_run
-from pipelines.timelines.reading import read_spans
+from pipelines.timelines.reading import RUNS, SPANS, read_spans, runs_with_spans, with_input_digests
 from pipelines.timelines.summaries import DEVICES, DIFFS, device_rows
 from pipelines.timelines.telling import TimelineAnswer, tell_difference
 
@@ -110,14 +111,34 @@ def list_timeline_diffs(lake: Lake, dates: Sequence[dt.date]) -> list[tuple[dict
 
 
 def list_timelines(lake: Lake) -> pl.DataFrame:
-    """Every run that is summed up, newest first, a row a device: suite, backend and its row of timeline_devices."""
-    runs = lake.read("silver.runs", columns=["run_id", "suite", "backend", "started_at"])
+    """Every run that has spans, newest first, a row a device: suite, backend and its row of timeline_devices.
+
+    What the night has not summed up yet has `is_summed_up` false, its spans and wall time, and null for the rest.
+    """
+    runs = lake.read(RUNS, columns=["run_id", "run_date", "suite", "backend", "started_at", "content_digest"])
+    current = with_input_digests(runs).select("run_id", "input_digest")
+    summed = lake.read(DEVICES).join(current, on=["run_id", "input_digest"], how="semi")
+    waiting = _waiting_devices(lake, runs.join(summed, on="run_id", how="anti"))
+    rows = pl.concat(
+        [summed.with_columns(is_summed_up=True), waiting.with_columns(is_summed_up=False)], how="diagonal_relaxed"
+    )
     return (
-        lake.read(DEVICES)
-        .join(runs, on="run_id", how="left")
+        rows.join(runs.select(_LISTED_FIRST), on="run_id", how="left")
         .sort("started_at", "run_id", "device", descending=[True, False, False])
         .select(*_LISTED_FIRST, pl.all().exclude(_LISTED_FIRST))
     )
+
+
+def _waiting_devices(lake: Lake, runs: pl.DataFrame) -> pl.DataFrame:
+    """Spans and wall time by device of those of these runs that have spans; a few columns of theirs alone are read."""
+    timed = runs_with_spans(lake, runs["run_date"].to_list()).join(runs, on="run_id", how="semi")
+    where: Slice = {"run_date": timed["run_date"].unique().to_list(), "run_id": timed["run_id"].to_list()}
+    columns = ["run_id", "run_date", "device", "start_ns", "duration_ns"]
+    spans = lake.read(SPANS, columns=columns, where=where)
+    end = pl.col("start_ns") + pl.col("duration_ns")
+    walls = spans.group_by("run_id").agg(wall_ns=end.max() - pl.col("start_ns").min())
+    counts = spans.group_by("run_id", "run_date", "device").agg(span_count=pl.len().cast(pl.Int64))
+    return counts.join(walls, on="run_id")
 
 
 def list_devices(lake: Lake, dates: Sequence[dt.date]) -> pl.DataFrame:

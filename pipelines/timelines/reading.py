@@ -33,9 +33,14 @@ def runs_with_spans(lake: Lake, run_dates: Sequence[dt.date]) -> pl.DataFrame:
     where = {"run_date": sorted(set(run_dates))}
     timed = lake.read(SPANS, columns=["run_id", "run_date"], where=where).unique()
     runs = lake.read(RUNS, columns=["run_id", "run_date", "content_digest"], where=where)
-    known = runs.join(timed, on=["run_id", "run_date"], how="semi")
-    digests = [json_digest([TIMELINE_VERSION, *row]) for row in known.select("run_id", "content_digest").iter_rows()]
-    return known.select("run_id", "run_date", input_digest=pl.Series(digests, dtype=pl.String)).sort("run_id")
+    known = with_input_digests(runs.join(timed, on=["run_id", "run_date"], how="semi"))
+    return known.select("run_id", "run_date", "input_digest").sort("run_id")
+
+
+def with_input_digests(runs: pl.DataFrame) -> pl.DataFrame:
+    """Rows with run_id and content_digest, and the digest of what a summary of the run rests on."""
+    digests = [json_digest([TIMELINE_VERSION, *row]) for row in runs.select("run_id", "content_digest").iter_rows()]
+    return runs.with_columns(input_digest=pl.Series(digests, dtype=pl.String))
 
 
 def plan_diffs(lake: Lake, policy: Policy, run_dates: Sequence[dt.date]) -> pl.DataFrame:

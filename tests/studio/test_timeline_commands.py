@@ -58,6 +58,25 @@ def test_show_and_list(ids: list[str], monkeypatch, capsys) -> None:
     assert "forward" in type_words(monkeypatch, capsys, "timeline", "show", ids[0]).stdout
 
 
+def test_a_trace_is_listed_as_soon_as_it_is_imported(ids: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+    kernels = [{"name": "gemm", "cat": "kernel", "pid": 0, "tid": 7, "at": (10, 30)}]
+    trace_file(tmp_path / "third.json", [*steps_of([50]), *kernels], base_ns=BASE_NS + 2 * 10**9)
+    lake = Installation(folder=tmp_path).lake
+    import_paths(lake, [tmp_path / "third.json"], now=NOW)
+    rows = json.loads(type_words(monkeypatch, capsys, "timeline", "list", "--json").stdout)
+    assert [(row["device"], row["span_count"], row["is_summed_up"], row["busy_ns"]) for row in rows[:2]] == [
+        ("cpu", 3, False, None), ("gpu", 1, False, None),
+    ]  # fmt: skip
+    assert [row["run_id"] for row in rows[2:]] == ids[::-1]
+    assert rows[0]["wall_ns"] == 60_000
+    said = type_words(monkeypatch, capsys, "timeline", "list").stdout
+    assert f"benchlake timeline show {rows[0]['run_id'][:8]}" in said
+    summarise_timelines(lake, [dt.date(2026, 11, 20)])
+    later = json.loads(type_words(monkeypatch, capsys, "timeline", "list", "--json").stdout)
+    assert all(row["is_summed_up"] for row in later)
+    assert [row["span_count"] for row in later] == [row["span_count"] for row in rows]
+
+
 def test_export_writes_one_trace_of_both(ids: list[str], monkeypatch, capsys) -> None:
     said = type_words(monkeypatch, capsys, "timeline", "export", *ids, "-o", "out/both.json")
     assert said.returncode == 0
