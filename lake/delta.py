@@ -6,9 +6,7 @@ write are there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -40,24 +38,10 @@ _ROW_GROUP_NESTED_ROWS = 4_096
 # A reader of a few keys decodes the whole page of each in every column: of 100,000 examples, twenty come in half the
 # time that pages of the usual 20,000 rows take, at the same size and speed of writing.
 _KEYED_PAGE_ROWS = 512
-_COMMIT = re.compile(r"[0-9]{20}\.json")
 # Fail rather than rebase when another commit came first: the store computes again on a fresh handle.
 EXCLUSIVE = CommitProperties(max_commit_retries=0)
 # Log entries are never expired: pinned versions, cursors and time travel need them, and they are small.
 HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
-
-
-def newest_listed(folder: Path) -> int | None:
-    """The newest version in a local table's log, by the names of its files alone; None if it tells none.
-
-    A commit is one file that appears whole under its number, and log entries are never expired here.
-    """
-    try:
-        names = [entry.name for entry in (folder / "_delta_log").iterdir()]
-    except OSError:
-        return None
-    versions = [int(name[:20]) for name in names if _COMMIT.fullmatch(name)]
-    return max(versions, default=None)
 
 
 def recorded_rows(handle: DeltaTable) -> int:

@@ -32,7 +32,6 @@ from lake.delta import (
     conformed,
     delete_keys,
     merge_rows,
-    newest_listed,
     overwrite_slice,
     recorded_rows,
     rows_of_keys,
@@ -41,6 +40,7 @@ from lake.delta import (
     table_configuration,
 )
 from lake.errors import ConflictError, UserError
+from lake.handles import ReadHandles, newest_commit
 from lake.predicates import Slice, polars_predicate, sql_predicate
 from lake.tables import CONTRACTS, contract_of
 from lake.validation import validate
@@ -75,12 +75,14 @@ class WriteResult:
 class Lake:
     """A folder, or a prefix of an object store, that holds one Delta table per contract.
 
-    Cheap to make and safe to share between threads: it keeps no open handles, so every call sees the newest version.
+    Cheap to make and safe to share between threads: every call sees the newest version, since a handle that is kept
+    for reading serves only until the next commit (`lake/handles.py`), and one to write with is never kept.
     """
 
     def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
         self.uri = uri.rstrip("/")
         self.storage_options = dict(storage_options or {})
+        self._handles = ReadHandles()
 
     @classmethod
     def open(cls, uri: str | Path, *, storage_options: Mapping[str, str] | None = None) -> Lake:
@@ -96,6 +98,10 @@ class Lake:
     def __repr__(self) -> str:
         return f"Lake({self.uri!r})"
 
+    def __reduce__(self) -> tuple[type[Lake], tuple[str, dict[str, str]]]:
+        """Another process opens its own handles."""
+        return Lake, (self.uri, self.storage_options)
+
     # Reading
 
     def table_uri(self, table: str) -> str:
@@ -105,7 +111,7 @@ class Lake:
 
     def exists(self, table: str) -> bool:
         """Whether the table has ever been written."""
-        return self._open_existing(contract_of(table)) is not None
+        return self.version(table) != NO_VERSION
 
     def tables(self) -> list[str]:
         """Addresses of the tables that exist, in the order of their contracts."""
@@ -115,10 +121,10 @@ class Lake:
         """Newest Delta version, or -1 if the table does not exist yet."""
         contract = contract_of(table)
         if "://" not in self.uri:
-            # Opening a table reads its whole log; consumers that look for news do this all the time.
-            listed = newest_listed(Path(self.table_uri(table)))
-            if listed is not None:
-                return listed
+            # Consumers that look for news do this all the time.
+            newest = newest_commit(Path(self.table_uri(table)))
+            if newest is not None:
+                return newest.version
         handle = self._open_existing(contract)
         return NO_VERSION if handle is None else handle.version()
 
@@ -128,18 +134,22 @@ class Lake:
 
     def row_count(self, table: str) -> int:
         """Rows of the newest version, from the log alone."""
-        handle = self._open_existing(contract_of(table))
+        handle = self._open_for_reading(contract_of(table))
         return 0 if handle is None else recorded_rows(handle)
 
     def handle(self, table: str, *, at: int | dt.datetime | None = None) -> DeltaTable | None:
         """A read-only handle for use inside `lake/`, at a version or instant; None if the table does not exist."""
-        handle = self._open_existing(contract_of(table))
-        if handle is None or at is None:
+        contract = contract_of(table)
+        handle = self._open_for_reading(contract)
+        if handle is None or at is None or at == handle.version():
             return handle
         if isinstance(at, int) and not 0 <= at <= handle.version():
             raise UserError(f"{table} has no version {at}; it has 0 to {handle.version()}.")
-        handle.load_as_version(at)
-        return handle
+        # One of its own: the other is shared.
+        moved = self._open_existing(contract)
+        if moved is not None:
+            moved.load_as_version(at)
+        return moved
 
     def read(
         self, table: str, *, columns: Sequence[str] | None = None, where: Slice | None = None, at: int | None = None
@@ -166,7 +176,7 @@ class Lake:
         names = list(columns) if columns is not None else list(contract.dtypes)
         for name in set(names) - set(contract.dtypes):
             raise UserError.unknown(f"column of {table}", name, contract.dtypes)
-        handle = self._open_existing(contract)
+        handle = self._open_for_reading(contract)
         newest = NO_VERSION if handle is None else handle.version()
         last = newest if until is None else min(until, newest)
         if handle is None or since >= last:
@@ -414,6 +424,12 @@ class Lake:
                     raise
         add_new_columns(handle, contract)
         return handle
+
+    def _open_for_reading(self, contract: TableContract) -> DeltaTable | None:
+        """The table at its newest version; shared, so it must stay there."""
+        if "://" in self.uri:
+            return self._open_existing(contract)
+        return self._handles.get(Path(self.table_uri(contract.address)), lambda: self._open_existing(contract))
 
     def _open_existing(self, contract: TableContract) -> DeltaTable | None:
         try:

@@ -209,9 +209,7 @@ def test_a_compaction_that_doubled_rows_is_undone_and_told(lake: Lake) -> None:
     """Made by hand: two compactions from handles as old as each other, which the lease otherwise prevents."""
     for number in range(3):
         lake.upsert(METRICS, metrics({f"run-{number}": number}))
-    first, second = lake.handle(METRICS), lake.handle(METRICS)
-    assert first is not None
-    assert second is not None
+    first, second = (lake.open_for_write(contract_of(METRICS)) for _ in range(2))
     first.optimize.compact()
     before = lake.version(METRICS)
     second.optimize.compact(commit_properties=CommitProperties(max_commit_retries=0))
@@ -224,9 +222,7 @@ def test_a_compaction_that_doubled_rows_is_undone_and_told(lake: Lake) -> None:
 def test_a_bad_compaction_that_others_built_on_is_told_and_left(lake: Lake) -> None:
     for number in range(3):
         lake.upsert(METRICS, metrics({f"run-{number}": number}))
-    first, second = lake.handle(METRICS), lake.handle(METRICS)
-    assert first is not None
-    assert second is not None
+    first, second = (lake.open_for_write(contract_of(METRICS)) for _ in range(2))
     first.optimize.compact()
     before = lake.version(METRICS)
     second.optimize.compact()
