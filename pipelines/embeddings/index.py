@@ -72,6 +72,18 @@ class VectorIndex:
             best = no_hits(len(queries), k)
         return Neighbours(ids=best.ids, similarities=best.similarities, version=self.version)
 
+    def missing(self, ids: ArrayLike) -> Ids:
+        """Those of `ids` that cannot be found, ascending."""
+        # In order they are looked up ten times as fast as in none.
+        wanted = np.sort(np.asarray(ids, dtype=np.int64))
+        is_found = np.zeros(len(wanted), dtype=np.bool_)
+        for segment in self.segments:
+            if len(segment.ids):
+                places = np.minimum(np.searchsorted(segment.ids, wanted), len(segment.ids) - 1)
+                is_found |= (segment.ids[places] == wanted) & ~segment.is_dead[places]
+        absent: Ids = wanted[~is_found]
+        return absent
+
     def vectors_of(self, ids: ArrayLike) -> Vectors:
         """The vectors of these ids as they are stored, in their order, (ids, dimension); zeros for ids it has not."""
         wanted, inverse = np.unique(np.asarray(ids, dtype=np.int64), return_inverse=True)

@@ -13,13 +13,13 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike
 
 from lake.errors import UserError
+from lake.identity import text_digest
 from pipelines.databits.units import canonical_text
 from pipelines.embeddings.embedder import Embedder, Vectors
 from pipelines.embeddings.index import Neighbours, VectorIndex
-from pipelines.embeddings.texts import text_of_json
+from pipelines.embeddings.texts import text_of_json, vector_id
 from pipelines.examples.catalogue import ALL, Catalogue, ExampleFilter
 from pipelines.examples.digests import input_digest
 from pipelines.examples.drafts import ExampleDraft
@@ -37,6 +37,8 @@ _OTHER_TEXTS = 4
 NEAR_DUPLICATE_SIMILARITY = 0.95
 # Examples that are not embedded yet and are for a comparison; each costs a few milliseconds.
 _COMPARED_FRESH = 5
+# Vectors of inputs that were checked or compared here, which the index may get only at night: 1.5 MB.
+_REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,7 @@ class ExampleSearch:
         self._vector_index = vector_index
         self._keyword_folder = keyword_folder
         self._keywords: KeywordIndex | None = None
+        self._remembered: dict[int, Vectors] = {}
 
     def search(
         self,
@@ -101,7 +104,8 @@ class ExampleSearch:
         """Examples for the same function that ask the same thing as a draft, or nearly so.
 
         Rows of silver.examples with `similarity`, 1 for equal inputs, the nearest first. Of those that were added since
-        the index was synchronised, the few that share most words with the draft are compared.
+        the index was synchronised, all are compared that this object has checked or compared before; of the others, the
+        few that share most words with the draft.
         """
         catalogue, wanted = self.store.catalogue(), ExampleFilter(function_name=draft.function_name)
         matching = catalogue.matching(wanted)
@@ -110,6 +114,7 @@ class ExampleSearch:
         if self._embedder is not None:
             text = text_of_json(canonical_text(dict(draft.inputs)))
             vector = self._encode([text])
+            self._remember([vector_id(text_digest(text))], vector)
             near = [*self._by_meaning(catalogue, vector, wanted, count), *self._fresh(catalogue, vector, text, wanted)]
             similar |= {name: value for name, value in near if value >= min_similarity and name not in similar}
         similar.pop(draft.key_id(), None)
@@ -158,17 +163,32 @@ class ExampleSearch:
     def _fresh(
         self, catalogue: Catalogue, vector: Vectors, text: str, wanted: ExampleFilter
     ) -> list[tuple[str, float]]:
-        """Cosines of the examples likest by words that the vector index does not have yet."""
-        worded = [name for name, _ in self._by_words(catalogue, text, wanted, _POOL_LEAST)]
-        labels = catalogue.rows.filter(pl.col("example_id").is_in(worded)).sort("vector_id")
-        ids = labels["vector_id"].to_numpy()
-        known = {int(segment.ids[place]) for segment in self.vector_index().segments for place in segment.places(ids)}
-        fresh = set(labels.filter(~pl.col("vector_id").is_in(list(known)))["example_id"])
-        rows = self.store.read([name for name in worded if name in fresh][:_COMPARED_FRESH])
-        if rows.is_empty():
+        """Cosines of examples that the vector index does not have yet."""
+        matching = catalogue.matching(wanted).select("example_id", "vector_id")
+        missing = self.vector_index().missing(matching["vector_id"].to_numpy())
+        absent = matching.filter(pl.col("vector_id").is_in(pl.Series(missing)))
+        if not absent["vector_id"].is_in(list(self._remembered)).all():
+            self._compare_by_words(catalogue, text, wanted, absent)
+        known = absent.filter(pl.col("vector_id").is_in(list(self._remembered)))
+        if known.is_empty():
             return []
-        vectors = self._encode([text_of_json(inputs) for inputs in rows["inputs"]])
-        return list(zip(rows["example_id"].to_list(), (vectors @ vector[0]).tolist(), strict=True))
+        vectors = np.stack([self._remembered[number] for number in known["vector_id"]])
+        return list(zip(known["example_id"].to_list(), (vectors @ vector[0]).tolist(), strict=True))
+
+    def _compare_by_words(self, catalogue: Catalogue, text: str, wanted: ExampleFilter, absent: pl.DataFrame) -> None:
+        """Encode those of the `absent` examples that share most words with a text, and were not encoded here yet."""
+        worded = [name for name, _ in self._by_words(catalogue, text, wanted, _POOL_LEAST)]
+        numbers = dict(absent.filter(pl.col("example_id").is_in(worded)).iter_rows())
+        new = [name for name in worded if name in numbers and numbers[name] not in self._remembered]
+        rows = self.store.read(new[:_COMPARED_FRESH])
+        if rows.height:
+            vectors = self._encode([text_of_json(inputs) for inputs in rows["inputs"]])
+            self._remember([numbers[name] for name in rows["example_id"]], vectors)
+
+    def _remember(self, vector_ids: Sequence[int], vectors: Vectors) -> None:
+        self._remembered |= dict(zip(vector_ids, vectors, strict=True))
+        for oldest in list(self._remembered)[:-_REMEMBERED]:
+            del self._remembered[oldest]
 
     def _by_words(self, catalogue: Catalogue, text: str, wanted: ExampleFilter, count: int) -> list[tuple[str, float]]:
         # Deleted examples are not in the keyword index, so that without a filter nothing need be looked up.
@@ -182,9 +202,9 @@ class ExampleSearch:
         ids = dict(
             catalogue.rows.filter(pl.col("example_id").is_in(names)).select("example_id", "vector_id").iter_rows()
         )
-        is_known = self._vector_index is not None
         places = [ids[name] for name in names]
-        vectors = vectors_of(self.vector_index(), places) if is_known else np.zeros((len(places), 1), dtype=np.float32)
+        without: Vectors = np.zeros((len(places), 1), dtype=np.float32)
+        vectors = without if self._vector_index is None else self.vector_index().vectors_of(places)
         picked = pick_diverse([score for _, score in scored], vectors, count=count, diversity=diversity)
         return [scored[place] for place in picked]
 
@@ -219,23 +239,6 @@ def _named(hits: Neighbours, matching: pl.DataFrame) -> list[tuple[str, float]]:
     named = matching.filter(pl.col("vector_id").is_in(list(similarities))).select("example_id", "vector_id")
     found = [(name, similarities[vector_id]) for name, vector_id in named.iter_rows()]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))
-
-
-def vectors_of(index: VectorIndex, vector_ids: ArrayLike) -> Vectors:
-    """The vectors that an index holds of these vector ids, in this order; zeros where it has none."""
-    ids = np.asarray(vector_ids, dtype=np.int64)
-    vectors = np.zeros((len(ids), index.model.dimension), dtype=np.float32)
-    order = np.argsort(ids)
-    ascending = ids[order]
-    for segment in index.segments:
-        places = segment.places(ascending)
-        alive = places[~segment.is_dead[places]]
-        if len(alive):
-            stored = dict(zip(segment.ids[alive].tolist(), segment.vectors_at(alive), strict=True))
-            for place in order:
-                if (vector := stored.get(int(ids[place]))) is not None:
-                    vectors[place] = vector
-    return vectors
 
 
 def _check(count: int, diversity: float) -> None:

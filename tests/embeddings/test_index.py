@@ -126,6 +126,8 @@ def test_vectors_are_given_back_in_the_order_of_their_ids(kind: SegmentKind) -> 
     given_back = index.vectors_of([25, 10, 99, 20, 25])
     assert np.allclose(given_back[[0, 1, 4]], vectors[[4, 0, 4]], atol=0.02)  # bytes are good to a hundredth
     assert not given_back[[2, 3]].any()
+    assert index.missing([25, 10, 99, 20, 25]).tolist() == [20, 99]
+    assert VectorIndex(model=MODEL, version=0, segments=[]).missing([7]).tolist() == [7]
 
 
 def test_many_queries_get_the_same_answers_as_one_at_a_time() -> None:

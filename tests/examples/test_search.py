@@ -9,7 +9,7 @@ from pipelines.embeddings.service import EmbeddingService
 from pipelines.embeddings.texts import text_of_json
 from pipelines.examples.catalogue import ExampleFilter
 from pipelines.examples.checks import count_unindexed, find_duplicates
-from pipelines.examples.search import ExampleSearch, vectors_of
+from pipelines.examples.search import ExampleSearch
 from pipelines.examples.store import ExampleStore
 from tests.examples.rows import AUTHOR, NOW, WordEmbedder, draft
 
@@ -96,7 +96,7 @@ def test_diversity_brings_what_is_different_forward(search) -> None:
 
 def test_vectors_come_back_in_the_order_asked_and_unknown_ones_are_zero(search, service) -> None:
     rows = search.store.catalogue().rows.reverse()
-    vectors = vectors_of(service.index(), [*rows["vector_id"], 5])
+    vectors = service.index().vectors_of([*rows["vector_id"], 5])
     texts = [text_of_json(inputs) for inputs in search.store.read(rows["example_id"].to_list())["inputs"]]
     assert vectors[:-1] == pytest.approx(service.compute_embeddings(texts), abs=1e-5)
     assert not vectors[-1].any()
