@@ -6,8 +6,26 @@ everything else to 4; nothing here prints.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+# Names that a message lists where none is near; beyond that nobody reads them.
+_LISTED_NAMES = 20
+
+
+def nearest_names(name: str, known: Iterable[str], *, count: int = 3) -> list[str]:
+    """Those of `known` that `name` may have been meant to be, the nearest first; after a dot, or all of it."""
+    ends: dict[str, list[str]] = {}
+    for choice in sorted(known):
+        ends.setdefault(choice.rpartition(".")[2], []).append(choice)
+    whole = get_close_matches(name, [choice for choices in ends.values() for choice in choices], n=count, cutoff=0.5)
+    by_end = get_close_matches(name.rpartition(".")[2], ends, n=count, cutoff=0.7)
+    return list(dict.fromkeys([*(choice for end in by_end for choice in ends[end]), *whole]))[:count]
+
+
+def _first(names: list[str], *, count: int = _LISTED_NAMES) -> str:
+    more = len(names) - count
+    return ", ".join(names[:count]) + (f", and {more} more" if more > 0 else "")
 
 
 class BenchlakeError(Exception):
@@ -18,12 +36,36 @@ class UserError(BenchlakeError):
     """The caller can mend it: a wrong name, a bad file, a value out of range."""
 
     @classmethod
-    def unknown(cls, kind: str, name: str, known: Iterable[str]) -> UserError:
-        """`name` is not one of `known`; the message offers the nearest names."""
-        choices = sorted(known)
-        near = get_close_matches(name, choices, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(choices) or 'none'}."
-        return cls(f"There is no {kind} named {name!r}. {hint}")
+    def unknown(cls, kind: str, name: str, known: Iterable[str], *, list_all: str = "", none: str = "") -> UserError:
+        """`name` is not one of `known`; the message offers the nearest names, else the first of them.
+
+        `list_all` is the command that lists every name; `none` says how to make one where there is none at all.
+        """
+        choices = sorted(known, key=lambda choice: ("." in choice, choice))
+        if not choices:
+            return cls(f"There is no {kind} named {name!r}. {none or 'There is none at all.'}")
+        near = nearest_names(name, choices)
+        hints = [f"Did you mean {' or '.join(near)}?"] if near else []
+        if not near and not (list_all and len(choices) > _LISTED_NAMES):
+            hints.append(f"Known: {_first(choices)}.")
+        if list_all:
+            hints.append(f"All of them:  {list_all}")
+        return cls(f"There is no {kind} named {name!r}. {' '.join(hints)}")
+
+    @classmethod
+    def not_one(
+        cls, kind: str, beginning: str, found: Sequence[str], *, see: str, least: int = 1, none: str = ""
+    ) -> UserError:
+        """Not exactly one id begins with `beginning`; `see` lists them, `none` says more where there is none.
+
+        `least` is how many characters a beginning must have.
+        """
+        if found and len(beginning) < least:
+            return cls(f"Write at least {least} characters of the {kind}'s id, not {beginning!r}. See them:  {see}")
+        if not found:
+            return cls(f"No {kind} has an id that begins with {beginning!r}. {none or f'See them:  {see}'}")
+        some = _first(sorted(found), count=5)
+        return cls(f"{len(found)} {kind}s have an id that begins with {beginning!r}: {some}. Write more of it.")
 
 
 class ContractError(BenchlakeError):

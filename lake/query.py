@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from lake.contracts import LAYERS
-from lake.errors import QueryError, UserError
+from lake.errors import QueryError, UserError, nearest_names
 from lake.tables import CONTRACTS, contract_of
 from lake.views import VIEWS
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Texts = Literal["plain", "views"]
 # How Arrow says that it cannot compare what a filter asks it to.
 _NO_COMPARISON = "has no kernel matching input types"
+# How DuckDB says that it knows no such table.
+_UNKNOWN_TABLE = re.compile(r'Table with name ("?[^"!\s]+"?) does not exist')
 At = dt.datetime | Mapping[str, int]
 
 # A superset of the tables that a query names: a match inside a string literal only opens a table needlessly.
@@ -59,9 +61,26 @@ def run_query(lake: Lake, query: str, *, at: At | None = None) -> pl.DataFrame:
                 f"The state at {at} cannot be read any more: maintenance has removed its files. Ask for a later one, "
                 "or pin versions that must stay readable."
             ) from error
-        raise QueryError(
-            f"{str(error).strip()}\nTables: {', '.join((*CONTRACTS, *VIEWS))}. See docs/tables/."
-        ) from error
+        raise _explained(error, query) from error
+
+
+def _explained(error: duckdb.Error, query: str) -> QueryError:
+    """What DuckDB says, but for an unknown table, of which it knows no more than those that the query names."""
+    message = str(error).strip()
+    unknown = _UNKNOWN_TABLE.search(message)
+    if unknown:
+        given = unknown[1].strip('"')
+        # DuckDB leaves the layer away where it knows it.
+        name = next((name for name in _names(query) if name.endswith(f".{given.lower()}")), given)
+        near = nearest_names(name.lower(), [*CONTRACTS, *VIEWS])
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        return QueryError(
+            f"There is no table {name}.{meant} All of them:  benchlake tables   (their columns: docs/tables/)"
+        )
+    if isinstance(error, duckdb.BinderException):
+        table = next(iter(_named_tables(query)), "silver.runs")
+        return QueryError(f"{message}\nColumns of a table:  benchlake sql 'describe {table}'")
+    return QueryError(message)
 
 
 def _run(lake: Lake, query: str, at: At | None, *, texts: Texts) -> pl.DataFrame:

@@ -45,8 +45,8 @@ def choose_suite(
             return read_suite(path)
     shipped = ", ".join(sorted(path.name.removesuffix(_ENDING) for path in DEFAULTS.glob(f"*{_ENDING}")))
     raise UserError(
-        f"There is no suite {reference!r}: no such file in {installation.folder}, none that is shipped ({shipped}), "
-        f"and among those saved: {missing}"
+        f"There is no suite {reference!r}: no such file in {installation.folder}, none that is shipped ({shipped}). "
+        f"{missing}"
     )
 
 

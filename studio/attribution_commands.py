@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from studio.options import FormatOption, JsonOption, open_installation, say
+from studio.options import FormatOption, JsonOption, open_installation
 
 if TYPE_CHECKING:
     from pipelines.attribution.recording import MethodResult
@@ -186,15 +186,14 @@ def deltas(
     """
     import polars as pl
 
-    from pipelines.attribution.listing import list_deltas, value_text
+    from pipelines.attribution.listing import list_deltas, missing_deltas, value_text
     from studio.rendering import emit
 
-    rows = list_deltas(open_installation().lake, unit=unit_, run=run_)
+    lake = open_installation().lake
+    rows = list_deltas(lake, unit=unit_, run=run_)
     if as_json or form != "table":
         emit(rows, "json" if as_json else form)
         return
-    if rows.is_empty():
-        say("No unit has values in two runs of a template. Attribute another:  benchlake attribution run RUN")
     told = pl.when("is_distinct").then(pl.lit("distinct from 0")).otherwise(pl.lit("indistinguishable from 0"))
     emit(
         rows.select(
@@ -205,6 +204,7 @@ def deltas(
             change=pl.format("{}\n{}", value_text("effect"), told),
         ),
         form,
+        none=missing_deltas(lake, is_filtered=unit_ is not None or run_ is not None) if rows.is_empty() else "",
     )
 
 

@@ -47,4 +47,4 @@ def contract_of(address: str) -> TableContract:
     try:
         return CONTRACTS[address]
     except KeyError:
-        raise UserError.unknown("table", address, CONTRACTS) from None
+        raise UserError.unknown("table", address, CONTRACTS, list_all="benchlake tables") from None

@@ -20,7 +20,7 @@ from pipelines.drawing import BETTER, NEUTRAL, WORSE
 from pipelines.embeddings.texts import text_of_json
 from pipelines.optimization.items import EXAMPLES
 from pipelines.optimization.recording import RUNS
-from pipelines.optimization.steps import read_run
+from pipelines.optimization.steps import NO_RUN_YET, read_run
 
 _LABEL_CHARACTERS = 60
 
@@ -61,6 +61,23 @@ def _ends(rows: pl.DataFrame, count: int) -> pl.DataFrame:
     return pl.concat([helpful, worst.reverse()])
 
 
+def missing_values(lake: Lake) -> str | None:
+    """Why no unit has any value, and what to do; None where some have."""
+    if lake.row_count(ATTRIBUTIONS):
+        return None
+    return "Nothing is attributed yet. Do it:  benchlake attribution run latest" if lake.row_count(RUNS) else NO_RUN_YET
+
+
+def missing_deltas(lake: Lake, *, is_filtered: bool) -> str:
+    """Why there is no change of a value, and what to do."""
+    if is_filtered and lake.row_count(DELTAS):
+        return "No change of a value matches. All of them:  benchlake attribution deltas"
+    return missing_values(lake) or (
+        "No unit has values in two runs of one template, so nothing changed. Make another run:  "
+        "benchlake dspy optimize TEMPLATE   then:  benchlake attribution run latest"
+    )
+
+
 def unit_history(lake: Lake, unit: str) -> pl.DataFrame:
     """Every value of the unit whose id begins with `unit`, by run and version, with the run's template and start.
 
@@ -69,9 +86,8 @@ def unit_history(lake: Lake, unit: str) -> pl.DataFrame:
     known = lake.read(ATTRIBUTIONS, columns=["unit_id"])["unit_id"].unique()
     ids = known.filter(known.str.starts_with(unit)).to_list()
     if len(ids) != 1:
-        raise UserError(
-            f"{len(ids)} units with values have an id that begins with {unit!r}. "
-            "Those of a run: benchlake attribution top RUN"
+        raise UserError.not_one(
+            "unit with a value", unit, ids, see="benchlake attribution top", none=missing_values(lake) or ""
         )
     example = lake.read(EXAMPLES, columns=["databit_id"], where={"example_id": ids})
     rows = lake.read(ATTRIBUTIONS, where={"unit_id": [*ids, *example["databit_id"]]})

@@ -123,9 +123,12 @@ def find_item(lake: Lake, word: str) -> Item:
     found = lake.read(ITEMS, where={"item_id": KeyRange(start=word, stop=f"{word}{_HIGHEST}")})
     if found.height == 1 and len(word) >= MIN_ID_CHARACTERS:
         return found.row(0, named=True)
-    raise UserError(
-        f"{found.height} items of the queue have an id that begins with {word!r} (write at least {MIN_ID_CHARACTERS} "
-        "characters). See them:  benchlake databits curation list --all"
+    raise UserError.not_one(
+        "queue item",
+        word,
+        found["item_id"].to_list(),
+        see="benchlake databits curation list --all",
+        least=MIN_ID_CHARACTERS,
     )
 
 

@@ -67,7 +67,8 @@ def diff_runs(
     diffs = diff_comparisons(plan, runs, outputs.select(DIFFED_COLUMNS))
     if sample_id is not None and diffs.is_empty() and not reasons:
         both = pair_outputs(plan, lake.read(OUTPUTS, columns=["run_id", *_PAIR], where=where))
-        raise UserError.unknown("sample that both runs have", sample_id, both["sample_id"].unique())
+        known = both["sample_id"].unique()
+        raise UserError.unknown("sample that both runs have", sample_id, known, none="They have no sample in common.")
     sides = pair_outputs(plan, outputs.select(_SHOWN)).with_columns(
         reference=pl.coalesce("candidate_reference", "baseline_reference")
     )

@@ -72,7 +72,7 @@ def _by_beginning(table: str, column: str, what: str) -> Callable[[Lake, str], s
         ids = lake.read(table, columns=[column])[column].unique().sort().to_list()
         found = [name for name in ids if name == word] or [name for name in ids if name.startswith(word)]
         if len(found) != 1:
-            raise UserError(f"{len(found) or 'No'} {what} has an id that begins with {word!r}.")
+            raise UserError.not_one(what, word, found, see=f"benchlake {what}s list")
         return str(found[0])
 
     return find
@@ -83,7 +83,7 @@ _FINDERS: Mapping[str, Callable[[Lake, str], str]] = {
     "pair": _pair,
     "sample": _sample,
     "example": _by_beginning("silver.examples", "example_id", "example"),
-    "databit": _by_beginning("silver.databits", "databit_id", "data unit"),
+    "databit": _by_beginning("silver.databits", "databit_id", "databit"),
     "scenario": lambda lake, word: str(find_scenario(lake, word)["scenario_id"]),
     "decision": lambda lake, word: str(find_decision(lake, word)["decision_id"]),
 }

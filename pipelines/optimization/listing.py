@@ -10,7 +10,7 @@ from lake.errors import UserError
 from lake.store import Lake
 from pipelines.optimization.recording import PROGRAMS, RUNS, TRIALS
 from pipelines.optimization.scores import Conclusion
-from pipelines.optimization.steps import read_run
+from pipelines.optimization.steps import NO_RUN_YET, read_run
 
 WORDS: dict[Conclusion, str] = {
     "improved": "improved: the whole interval is above 0",
@@ -27,7 +27,7 @@ def list_runs(lake: Lake, *, template: str | None = None) -> pl.DataFrame:
         return rows
     found = rows.filter(pl.col("template") == template)
     if found.is_empty():
-        raise UserError.unknown("template with optimisation runs", template, rows["template"].unique())
+        raise UserError.unknown("template with optimisation runs", template, rows["template"].unique(), none=NO_RUN_YET)
     return found
 
 
@@ -42,10 +42,7 @@ def read_program(lake: Lake, reference: str) -> dict[str, Any]:
     rows = lake.read(PROGRAMS)
     found = rows.filter(pl.col("program_id").str.starts_with(reference))
     if found.height != 1:
-        raise UserError(
-            f"{found.height} programs have an id that begins with {reference!r}. The programs of a run: "
-            "benchlake dspy trials RUN"
-        )
+        raise UserError.not_one("program", reference, found["program_id"].to_list(), see="benchlake dspy trials RUN")
     return found.row(0, named=True)
 
 

@@ -91,8 +91,6 @@ def read_run(lake: Lake, reference: str) -> dict[str, Any]:
         rows.tail(1) if reference == "latest" else rows.filter(pl.col("optimization_run_id").str.starts_with(reference))
     )
     if found.height != 1:
-        raise UserError(
-            f"{found.height} optimisation runs have an id that begins with {reference!r}. "
-            "List them with: benchlake dspy runs"
-        )
+        ids = found["optimization_run_id"].to_list()
+        raise UserError.not_one("optimisation run", reference, ids, see="benchlake dspy runs   (or write: latest)")
     return found.row(0, named=True)

@@ -21,6 +21,7 @@ from pipelines.runs.listing import summarise_outputs
 
 # Counts are for people who watch; each write is a commit.
 SECONDS_BETWEEN_COUNTS = 3.0
+NO_BATCH = "None was run yet. Run one:  benchlake batch run --suite starter --backend llama.cpp"
 _MIN_ID_CHARS = 8
 _OUTPUT_COLUMNS = ("run_id", "status", "latency_ms", "scores")
 
@@ -144,7 +145,9 @@ def find_batch(lake: Lake, reference: str) -> str:
         return str(named["batch_id"][0])
     if named.height:
         raise UserError(f"{named.height} batches begin with {reference}: {', '.join(named['batch_id'].sort())}.")
-    raise UserError.unknown("batch", reference, batches["batch"].to_list())
+    raise UserError.unknown(
+        "batch", reference, batches["batch"].to_list(), list_all="benchlake batch list", none=NO_BATCH
+    )
 
 
 def list_batches(lake: Lake, *, limit: int = 20) -> pl.DataFrame:

@@ -229,8 +229,11 @@ def withdraw_baseline(lake: Lake, word: str, *, effective: dt.date, act: Act) ->
     standing = list_baselines(lake)
     found = standing.filter(pl.col("designation_id").str.starts_with(word) | pl.col("run_id").str.starts_with(word))
     if found.height != 1:
-        known = ", ".join(standing["designation_id"].str.head(8)) or "there are none"
-        raise UserError(f"{word!r} means {found.height} designations in force, not one. Known: {known}.")
+        if standing.is_empty():
+            raise UserError("No baseline is in force. Designate one:  benchlake baseline set RUN")
+        raise UserError.not_one(
+            "designation in force", word, found["designation_id"].to_list(), see="benchlake baseline list"
+        )
     row = found.row(0, named=True)
     _append_designation(lake, orjson.loads(row["selector"]), run_id=None, effective=effective, act=act)
     return row

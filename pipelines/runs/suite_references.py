@@ -19,6 +19,7 @@ Purpose = Literal["ask", "read"]
 
 MIN_DIGEST_CHARS = 8
 SHOWN_DIGEST_CHARS = 12
+NO_SUITE = "None is saved yet. Save one:  benchlake suite save FILE   (the form of a file: docs/suites.md)"
 _DIGEST = re.compile(rf"[0-9a-f]{{{MIN_DIGEST_CHARS},64}}")
 
 Version = dict[str, Any]
@@ -99,11 +100,15 @@ def _not_archived(version: Version, reference: str, *, purpose: Purpose) -> Vers
 
 
 def _unknown(versions: pl.DataFrame, name: str, reference: str) -> UserError:
+    if versions.is_empty():
+        return UserError.unknown("saved suite", name, [], none=NO_SUITE)
     if re.fullmatch(r"[0-9a-f]+", reference) and len(reference) < MIN_DIGEST_CHARS:
         return UserError(
-            f"No saved suite is named {reference!r}, and a digest needs at least {MIN_DIGEST_CHARS} hex digits."
+            f"No saved suite is named {reference!r}, and a digest needs at least {MIN_DIGEST_CHARS} hex digits. "
+            "See them:  benchlake suite list"
         )
-    return UserError.unknown("saved suite", name, versions["suite"].unique().to_list())
+    known = versions["suite"].unique().to_list()
+    return UserError.unknown("saved suite", name, known, list_all="benchlake suite list")
 
 
 def _listed(versions: Iterable[Version]) -> str:

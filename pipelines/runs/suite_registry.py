@@ -19,7 +19,7 @@ from lake.identity import text_digest
 from lake.store import MAX_TRIES, Lake
 from lake.tables import contract_of
 from pipelines.runs.redaction import redact, redact_text
-from pipelines.runs.suite_references import Purpose, Version, find_version, find_versions, shown_version
+from pipelines.runs.suite_references import NO_SUITE, Purpose, Version, find_version, find_versions, shown_version
 from pipelines.runs.suites import Suite, WrittenSuite, parse_suite
 
 SUITES, PROMPTS = "silver.suites", "silver.prompts"
@@ -111,7 +111,7 @@ def list_suites(lake: Lake, *, suite: str | None = None, has_archived: bool = Fa
     if suite is not None:
         known = versions["suite"].unique().to_list()
         if suite not in known:
-            raise UserError.unknown("saved suite", suite, known)
+            raise UserError.unknown("saved suite", suite, known, none=NO_SUITE)
         versions = versions.filter(pl.col("suite") == suite)
     shown = versions if has_archived else versions.filter(~pl.col("is_archived"))
     asked = lake.read("silver.runs", columns=["fingerprint"]).select(pl.col("fingerprint").struct.field("suite_digest"))

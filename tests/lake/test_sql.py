@@ -161,9 +161,30 @@ def test_everything_else_is_refused(lake: Lake, tmp_path: Path, query: str) -> N
     assert a_frame_in_the_caller.height == lake.row_count(METRICS) == 1
 
 
-def test_a_refusal_names_the_tables_there_are(lake: Lake) -> None:
-    with pytest.raises(QueryError, match=r"silver\.run_metrics.*See docs/tables/"):
-        lake.sql("select * from silver.run_metric")
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("select * from silver.run_metric", r"no table silver\.run_metric\. Did you mean silver\.run_metrics"),
+        ("select * from runs", r"no table runs\. Did you mean silver\.runs"),
+        # The layer is right for another table, so DuckDB knows it and leaves it away.
+        ("select * from silver.run_metrics join silver.gate_results using (run_id)", r"mean gold\.gate_results"),
+        ('select * from "gold"."databits"', r"mean silver\.databits"),
+        ("select * from moon", r"no table moon\. All of them"),
+    ],
+)
+def test_an_unknown_table_is_told_with_the_nearest_names(lake: Lake, query: str, said: str) -> None:
+    with pytest.raises(QueryError, match=said) as refused:
+        lake.sql(query)
+    assert "benchlake tables" in str(refused.value)
+    assert len(str(refused.value)) < 300
+
+
+def test_other_mistakes_are_told_without_a_list_of_tables(lake: Lake) -> None:
+    with pytest.raises(QueryError, match=r"(?s)no_such.*describe silver\.runs'") as refused:
+        lake.sql("select no_such from silver.runs")
+    assert "bronze" not in str(refused.value)
+    with pytest.raises(QueryError, match="syntax error"):
+        lake.sql("select * frm silver.runs")
 
 
 def test_partition_and_key_filters_read_only_what_they_must(lake: Lake) -> None:

@@ -98,6 +98,17 @@ def test_a_missing_word_is_told_with_an_example(words: str, monkeypatch, capsys)
         "dspy trials latest",
         "dspy templates show aaaa",
         "sql 'from silver.runs'",
+        "sql 'from silver.run'",
+        "suite show aaaa",
+        "batch show aaaa",
+        "batch run --suite aaaa --backend llama.cpp",
+        "dspy runs aaaa",
+        "attribution unit aaaa",
+        "attribution deltas aaaa",
+        "baseline withdraw aaaa",
+        "databits curation accept aaaa",
+        "note add --on example:aaaa -m x",
+        "maintain silver.run",
     ],
 )
 def test_what_is_not_there_is_told_with_what_to_type_next(words: str, monkeypatch, capsys) -> None:
