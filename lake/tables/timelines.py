@@ -107,8 +107,10 @@ class TimelineDiffs(dy.Schema):
     wall_delta_ns = measure("ns", "Candidate minus baseline; by name, these add up to the run's.", nullable=False)
     slowdown_ratio = measure("ratio", "wall_delta_ns / wall time of the baseline: 0.09 is nine points slower.")
     change_share_ratio = measure("ratio", "wall_delta_ns / the run's: its share of the whole change.")
-    effect_ns = measure("ns", "Difference of mean total durations per repeat.", nullable=False)
-    interval_low_ns = measure("ns", "Lower end of the effect's 95 % interval; null without repeats.")
+    effect_ns = measure(
+        "ns", "Difference of mean total durations per repeat, with what belongs to none shared out.", nullable=False
+    )
+    interval_low_ns = measure("ns", "Lower end of the effect's 95 % interval; null where no repeat has it.")
     interval_high_ns = measure("ns", "Upper end of the effect's 95 % interval.")
     input_digest = dy.String(description="Digest of everything the row was computed from.")
 

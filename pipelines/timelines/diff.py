@@ -92,6 +92,7 @@ def _align_paths(baseline: Profile, candidate: Profile, renamed: Mapping[int, tu
         .then("baseline_name")
         .alias("baseline_name"),
         "path_digest",
+        *(f"{side}_path_id" for side in _SIDES),
         *(f"{side}_{column}" for side in _SIDES for column in SUMS),
     )
 
@@ -108,6 +109,7 @@ def _paths(profile: Profile, renamed: Mapping[int, tuple[str, ...]], side: str) 
         shown.alias("name"),
         pl.Series("call_path", [list(path) for path in names], dtype=pl.List(pl.String)),
         *([pl.col("name").alias("baseline_name")] if side == "baseline" else []),
+        pl.col("path_id").alias(f"{side}_path_id"),
         *(pl.col(column).alias(f"{side}_{column}") for column in SUMS),
     )
 
@@ -151,23 +153,13 @@ def _judge(rows: pl.DataFrame, baseline: Profile, candidate: Profile) -> pl.Data
         pl.when(is_idle).then(by_name["wall_delta_ns"]).otherwise("effect_ns").alias("effect_ns"),
         *(pl.when(~is_idle).then(name).alias(name) for name in ("interval_low_ns", "interval_high_ns")),
     )
-    sure = [
-        pl.concat([by_name, known], how="horizontal"),
-        pl.concat([by_path, _path_effects(by_path, counts)], how="horizontal"),
-    ]
+    sure = [pl.concat([by_name, known], how="horizontal")]
+    if by_path.height:
+        known = effects(by_path, baseline, candidate, kind=kind, grain="path")
+        sure.append(pl.concat([by_path, known], how="horizontal"))
     judged = pl.concat(sure, how="diagonal_relaxed").with_columns(_count_change(counts), _duration_change())
     return judged.with_columns(_node_ids(judged)).sort(
         pl.col("wall_delta_ns").abs(), "node_id", descending=[True, False]
-    )
-
-
-def _path_effects(rows: pl.DataFrame, counts: Mapping[str, int]) -> pl.DataFrame:
-    """Of call paths no repeats are kept: they tell where, and their names tell how sure."""
-    nothing = pl.lit(None, dtype=pl.Float64)
-    return rows.select(
-        effect_ns=pl.col("candidate_total_ns") / counts["candidate"] - pl.col("baseline_total_ns") / counts["baseline"],
-        interval_low_ns=nothing,
-        interval_high_ns=nothing,
     )
 
 

@@ -7,7 +7,7 @@ Pure: rows of `silver.spans` of one run in, a profile out. How two profiles diff
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Raise it when a profile, or a difference of two, would come out otherwise.
-TIMELINE_VERSION = 1
+TIMELINE_VERSION = 2
 SPAN_COLUMNS = (
     "run_id", "span_index", "run_date", "parent_span_id", "sample_id", "name", "category", "start_ns", "duration_ns",
     "status", "lane", "device", "span_kind", "step", "depth", "parent_span_index", "self_ns",
@@ -38,13 +38,15 @@ class Profile:
 
     `names` has one row per `KEY`: `SUMS`, error_count, lane_count, mean_ns, p50_ns, p95_ns and name_id. `paths` has one
     row per call path: path_id, parent_id (-1 at the outermost), name_id, depth and `SUMS`. `repeats` has one row per
-    repeat_id and name_id: total_ns. `repeat_ids` are all repeats, with how often the work of each was done.
+    repeat_id and name_id: total_ns; `path_repeats` the same by path_id. `repeat_ids` are all repeats, with how often
+    the work of each was done.
     """
 
     run_id: str
     names: pl.DataFrame
     paths: pl.DataFrame
     repeats: pl.DataFrame
+    path_repeats: pl.DataFrame
     repeat_ids: Mapping[str, int]
     repeat_kind: RepeatKind
     wall_ns: int
@@ -75,12 +77,15 @@ def profile_run(spans: pl.DataFrame, *, run_id: str, keep_step_names: bool = Fal
     # Numbered in the order of their names, so that the order of spans in a file changes nothing.
     keys = told.select(KEY).unique().sort(KEY).with_row_index("name_id")
     told = told.join(keys, on=KEY, how="left", maintain_order="left")
+    levels, path_ids = call_paths(told, parents)
+    told = told.with_columns(path_id=pl.Series(path_ids))
     kind, repeat_ids = _repeats_of(told)
     return Profile(
         run_id=run_id,
         names=_by_name(told).join(keys, on=KEY, how="left"),
-        paths=_by_path(told, parents),
-        repeats=_by_repeat(told, kind),
+        paths=_by_path(told, levels),
+        repeats=_by_repeat(told, kind, "name_id"),
+        path_repeats=_by_repeat(told, kind, "path_id"),
         repeat_ids=repeat_ids,
         repeat_kind=kind,
         wall_ns=wall.wall_ns,
@@ -153,43 +158,44 @@ def _by_name(spans: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _by_path(spans: pl.DataFrame, parents: NDArray[np.int64]) -> pl.DataFrame:
-    """Call paths, numbered level by level: two spans are on one path if their names and those above agree."""
+def call_paths(spans: pl.DataFrame, parents: NDArray[np.int64]) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    """Call paths and the path_id of each span: two are on one path if their names and those above agree.
+
+    Paths have path_id, parent_id, name_id and depth, and are numbered level by level.
+    """
     names = spans["name_id"].to_numpy().astype(np.int64)
     depth = spans["depth"].fill_null(0).to_numpy()
     width = int(names.max(initial=0)) + 1
     path = np.full(names.size, -1, dtype=np.int64)
-    levels = []
+    levels = [pl.DataFrame(schema=_PATH_TYPES)]
     first = 0
     order = np.argsort(depth, kind="stable")
     for places in np.split(order, np.flatnonzero(np.diff(depth[order])) + 1) if order.size else ():
         above = np.where(parents[places] >= 0, path[parents[places]], -1)
         pairs, numbers = np.unique((above + 1) * width + names[places], return_inverse=True)
         path[places] = first + numbers
-        levels.append(
-            pl.DataFrame(
-                {
-                    "path_id": np.arange(first, first + pairs.size),
-                    "parent_id": pairs // width - 1,
-                    "name_id": pairs % width,
-                }
-            ).with_columns(depth=pl.lit(int(depth[places[0]])))
-        )
+        level = {
+            "path_id": np.arange(first, first + pairs.size),
+            "parent_id": pairs // width - 1,
+            "name_id": pairs % width,
+            "depth": np.full(pairs.size, depth[places[0]]),
+        }
+        levels.append(pl.DataFrame(level, schema_overrides=_PATH_TYPES))
         first += pairs.size
-    sums = (
-        spans.select("duration_ns", "self_ns", "wall_ns")
-        .with_columns(path_id=pl.Series(path))
-        .group_by("path_id")
-        .agg(
-            span_count=pl.len().cast(pl.Int64),
-            total_ns=pl.col("duration_ns").sum(),
-            self_ns=pl.col("self_ns").sum(),
-            wall_ns=pl.col("wall_ns").sort().sum(),
-        )
+    return pl.concat(levels), path
+
+
+_PATH_TYPES = {"path_id": pl.Int64, "parent_id": pl.Int64, "name_id": pl.Int64, "depth": pl.Int32}
+
+
+def _by_path(spans: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
+    sums = spans.group_by("path_id").agg(
+        span_count=pl.len().cast(pl.Int64),
+        total_ns=pl.col("duration_ns").sum(),
+        self_ns=pl.col("self_ns").sum(),
+        wall_ns=pl.col("wall_ns").sort().sum(),
     )
-    if not levels:
-        return sums.with_columns(parent_id=pl.lit(-1), name_id=pl.lit(0), depth=pl.lit(0))
-    return pl.concat(levels).join(sums, on="path_id", how="left", maintain_order="left")
+    return levels.join(sums, on="path_id", how="left", maintain_order="left")
 
 
 def _repeats_of(spans: pl.DataFrame) -> tuple[RepeatKind, dict[str, int]]:
@@ -204,16 +210,11 @@ def _repeats_of(spans: pl.DataFrame) -> tuple[RepeatKind, dict[str, int]]:
     return "run", {}
 
 
-def _by_repeat(spans: pl.DataFrame, kind: RepeatKind) -> pl.DataFrame:
+def _by_repeat(spans: pl.DataFrame, kind: RepeatKind, grain: Literal["name_id", "path_id"]) -> pl.DataFrame:
     column = {"step": pl.col("step").cast(pl.String), "sample": pl.col("sample_id"), "run": pl.lit(None, pl.String)}
     return (
-        spans.select("name_id", "duration_ns", repeat_id=column[kind])
+        spans.select(grain, "duration_ns", repeat_id=column[kind])
         .drop_nulls("repeat_id")
-        .group_by("repeat_id", "name_id")
+        .group_by("repeat_id", grain)
         .agg(total_ns=pl.col("duration_ns").sum())
     )
-
-
-def names_of(profile: Profile, columns: Sequence[str] = (*KEY, *SUMS)) -> pl.DataFrame:
-    """Rows by name with these columns alone."""
-    return profile.names.select(columns)

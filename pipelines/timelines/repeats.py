@@ -3,12 +3,17 @@
 Pure. Samples that both runs were asked are pairs, and the interval is Student's t of their differences. Steps of two
 trainings are not the same steps, so theirs is Welch's interval of two means (B. L. Welch, Biometrika 34, 1947). Both
 change sign with the sides. Where a repeat lacks a thing, its duration there is 0.
+
+What belongs to no repeat (kernels that nothing ties to the call that launched them, work before the first step) counts
+in the difference by its duration / number of repeats, as it does in the wall time. Nobody can say which repeats it is
+of, so that the interval reaches from where it would be without that to where it would be with all of it; where nothing
+belongs to any repeat, there is no interval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from pipelines.timelines.profiles import Profile
 
 CONFIDENCE = 0.95
+# What rows are told by: their name, or the path of names from the outermost span.
+Grain = Literal["name", "path"]
 _SIDES = ("candidate", "baseline")
 
 
@@ -30,40 +37,55 @@ def common_kind(baseline: Profile, candidate: Profile) -> str:
     return "run" if kind == "sample" and not baseline.repeat_ids.keys() & candidate.repeat_ids.keys() else kind
 
 
-def effects(nodes: pl.DataFrame, baseline: Profile, candidate: Profile, *, kind: str) -> pl.DataFrame:
+def effects(
+    nodes: pl.DataFrame, baseline: Profile, candidate: Profile, *, kind: str, grain: Grain = "name"
+) -> pl.DataFrame:
     """effect_ns, interval_low_ns and interval_high_ns for each row of `nodes`, in its order.
 
-    `nodes` has candidate_name_id and baseline_name_id, null where that side never did it, and the total_ns of both.
+    `nodes` has candidate_name_id and baseline_name_id (of paths: path_id), null where that side never did it, and the
+    total_ns of both.
     """
+    nothing = pl.Series([None] * nodes.height, dtype=pl.Float64)
     if kind == "run":
         effect = nodes["candidate_total_ns"].cast(pl.Float64) - nodes["baseline_total_ns"]
-        nothing = pl.Series([None] * nodes.height, dtype=pl.Float64)
         return pl.DataFrame({"effect_ns": effect, "interval_low_ns": nothing, "interval_high_ns": nothing})
-    ours, theirs = _by_node(nodes, candidate, "candidate"), _by_node(nodes, baseline, "baseline")
+    ours, theirs = _by_node(nodes, candidate, "candidate", grain), _by_node(nodes, baseline, "baseline", grain)
     if kind == "sample":
         mean, half = _paired(ours, theirs, nodes, common=candidate.repeat_ids.keys() & baseline.repeat_ids.keys())
     else:
         mean, half = _unpaired(ours, theirs, nodes, counts=(len(candidate.repeat_ids), len(baseline.repeat_ids)))
-    found = pl.DataFrame({"effect_ns": mean, "half": half}).with_columns(pl.col("half").fill_nan(None))
-    return found.select(
-        "effect_ns",
-        interval_low_ns=pl.col("effect_ns") - pl.col("half"),
-        interval_high_ns=pl.col("effect_ns") + pl.col("half"),
-    )
+    rest = _rest(nodes, ours, candidate, "candidate") - _rest(nodes, theirs, baseline, "baseline")
+    is_repeated = np.zeros(nodes.height, dtype=bool)
+    is_repeated[pl.concat([ours["node"], theirs["node"]]).to_numpy()] = True
+    ends = {"low": mean - half + np.minimum(rest, 0), "high": mean + half + np.maximum(rest, 0)}
+    return pl.DataFrame(
+        {"effect_ns": mean + rest}
+        | {f"interval_{name}_ns": np.where(is_repeated, values, np.nan) for name, values in ends.items()}
+    ).with_columns(pl.col("interval_low_ns", "interval_high_ns").fill_nan(None))
 
 
-def _by_node(nodes: pl.DataFrame, profile: Profile, side: str) -> pl.DataFrame:
-    """node, repeat_id and the mean total of that repeat; only where it is not 0."""
-    ids = nodes.select(node=pl.int_range(pl.len()), name_id=f"{side}_name_id").drop_nulls()
+def _by_node(nodes: pl.DataFrame, profile: Profile, side: str, grain: Grain) -> pl.DataFrame:
+    """node, repeat_id, its total_ns and the mean of that repeat under the name of the side; only where there is any."""
+    ids = nodes.select(node=pl.int_range(pl.len()), id=f"{side}_{grain}_id").drop_nulls()
     counts = pl.DataFrame(
         {"repeat_id": list(profile.repeat_ids), "times": list(profile.repeat_ids.values())},
         schema={"repeat_id": pl.String, "times": pl.Int64},
     )
+    repeats = profile.repeats if grain == "name" else profile.path_repeats
     return (
-        profile.repeats.join(ids, on="name_id")
+        repeats.join(ids, left_on=f"{grain}_id", right_on="id")
         .join(counts, on="repeat_id")
-        .select("node", "repeat_id", **{side: pl.col("total_ns") / pl.col("times")})
+        .select("node", "repeat_id", "total_ns", **{side: pl.col("total_ns") / pl.col("times")})
     )
+
+
+def _rest(nodes: pl.DataFrame, own: pl.DataFrame, profile: Profile, side: str) -> NDArray[np.float64]:
+    """Per node what belongs to no repeat / the number of repeats."""
+    inside = own.group_by("node").agg(pl.col("total_ns").sum())
+    total = nodes[f"{side}_total_ns"].to_numpy().astype(np.int64)
+    total[inside["node"].to_numpy()] -= inside["total_ns"].to_numpy()
+    rest: NDArray[np.float64] = total / max(profile.repeat_count, 1)
+    return rest
 
 
 def _paired(

@@ -131,6 +131,60 @@ def test_noise_between_steps_is_no_change() -> None:
     assert by_name(diff_profiles(steps(10, 30, 20), steps(31, 12, 23)))["forward"]["duration_change"] == "unchanged"
 
 
+def test_what_belongs_to_no_step_is_told_by_its_share_and_without_an_interval() -> None:
+    # Two steps a side. The kernel has no correlation id, so that no step has it: 6 ns a step, then 10 ns.
+    def run(*lengths: int) -> Profile:
+        marks = [op(f"ProfilerStep#{n}", 100 * n, 100 * n + 90, **STEP) for n in (1, 2)]
+        kernels = [kernel("gemm", 100 * n, 100 * n + length) for n, length in enumerate(lengths, start=1)]
+        return profile(*marks, *kernels)
+
+    before, after = run(6, 6), run(10, 10)
+    row = by_name(diff_profiles(before, after))["gemm"]
+    assert (row["repeat_kind"], row["duration_change"], row["effect_ns"]) == ("step", "increased", 4)
+    assert (row["interval_low_ns"], row["interval_high_ns"]) == (None, None)
+    assert row["wall_delta_ns"] == 4
+    back = by_name(diff_profiles(after, before))["gemm"]
+    assert (back["duration_change"], back["effect_ns"]) == ("decreased", -4)
+    answer = tell_difference(diff_profiles(before, after))
+    assert answer is not None
+    part = next(part for part in answer.contributions if part.family == "matrix multiplication kernels")
+    assert (part.delta_ms, part.is_sure) == (4e-6, False)
+
+
+def test_an_interval_reaches_over_what_belongs_to_no_step() -> None:
+    # forward in steps: 10 and 12 (mean 11, variance 2), then 30 and 32; the later run does 8 more before the first.
+    # Error^2 = 2/2 + 2/2 = 2, degrees 4 / (1 + 1) = 2, t = 4.30265: half = 6.0849. 8 / 2 steps = 4 belong to none.
+    def run(*lengths: int, early: int) -> Profile:
+        marks = [op(f"ProfilerStep#{n}", 100 * n, 100 * n + 90, **STEP) for n in (1, 2)]
+        forwards = [op("forward", 100 * n, 100 * n + length) for n, length in enumerate(lengths, start=1)]
+        return profile(*marks, *forwards, op("forward", 0, early))
+
+    row = by_name(diff_profiles(run(10, 12, early=0), run(30, 32, early=8)))["forward"]
+    assert row["effect_ns"] == pytest.approx(24)
+    assert row["interval_low_ns"] == pytest.approx(20 - 6.0849, abs=1e-3)
+    assert row["interval_high_ns"] == pytest.approx(24 + 6.0849, abs=1e-3)
+    assert row["duration_change"] == "increased"
+
+
+def test_call_paths_have_intervals_of_their_own() -> None:
+    # mm below f: 10, 12 then 30, 32 as above; mm below g: 5 always.
+    def run(*lengths: int) -> Profile:
+        rows = []
+        for number, length in enumerate(lengths, start=1):
+            at = 100 * number
+            rows += [op(f"ProfilerStep#{number}", at, at + 90, **STEP), op("f", at, at + 40), op("g", at + 50, at + 60)]
+            rows += [op("mm", at, at + length), op("mm", at + 50, at + 55)]
+        return profile(*rows)
+
+    found = diff_profiles(run(10, 12), run(30, 32)).filter(alignment="call_path", name="mm")
+    rows = {row["call_path"][1]: row for row in found.to_dicts()}
+    assert rows["f"]["effect_ns"] == pytest.approx(20)
+    assert rows["f"]["interval_low_ns"] == pytest.approx(20 - 6.0849, abs=1e-3)
+    assert rows["f"]["duration_change"] == "increased"
+    assert (rows["g"]["interval_low_ns"], rows["g"]["interval_high_ns"]) == (0, 0)
+    assert rows["g"]["duration_change"] == "unchanged"
+
+
 def asked(*decodes: int) -> Profile:
     rows, at = [], 0
     for number, decode in enumerate(decodes):
@@ -211,7 +265,7 @@ def test_swapping_the_sides_turns_every_sign(spans: Any, others: Any) -> None:
         assert OPPOSITE.get(row["duration_change"], "unchanged") == mirrored["duration_change"]
         for name in DELTAS:
             assert row[name] == pytest.approx(-mirrored[name], abs=1e-6)
-        if row["interval_low_ns"] is not None and row["alignment"] == "name":
+        if row["interval_low_ns"] is not None:
             assert row["interval_low_ns"] == pytest.approx(-mirrored["interval_high_ns"], abs=1e-6)
 
 
