@@ -113,10 +113,15 @@ def _box(node: Node, place: tuple[int, int], *, is_focus: bool, marks: Mapping[D
     dashes = ' stroke-dasharray="5 3"' if node.is_retracted else ""
     colour, filling, words = _license_look(node, is_focus=is_focus) if marks is None else _marked_look(node, marks)
     state = "retracted" if node.is_retracted else node.role
-    lines = ((f"{node.name}  {state}", "bold"), (node.label, "normal"), (words, "normal"))
+    # An id that fills the box leaves no room beside it.
+    has_room = len(node.name) + len(state) + 2 <= _LINE_CHARACTERS
+    first, last = (f"{node.name}  {state}", words) if has_room else (node.name, f"{state}  {words}")
+    lines = ((first, "bold"), (node.label, "normal"), (last, "normal"))
     frame = f'x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" stroke="{colour}"{dashes}'
     inside = f'stroke-width="{3 if is_focus else 1.5}" {filling}'
-    return "".join([f"<rect {frame} {inside}/>", *_texts(lines, x + 10, y + 18)])
+    # A reader of the picture sees the whole id, which may be longer than the box, where the pointer rests.
+    title = f"<title>{_plain(f'{node.key.databit_id}@{node.key.version}: {node.label}')}</title>"
+    return "".join([f"<g>{title}<rect {frame} {inside}/>", *_texts(lines, x + 10, y + 18), "</g>"])
 
 
 def _license_look(node: Node, *, is_focus: bool) -> tuple[str, str, str]:
@@ -142,6 +147,10 @@ def _texts(lines: Iterable[tuple[str, str]], x: int, y: int) -> list[str]:
 
 
 def _fitting(text: str) -> str:
-    """As much of a text as fits a box, escaped, without characters that XML does not allow."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in text)
-    return escape(plain if len(plain) <= _LINE_CHARACTERS else f"{plain[: _LINE_CHARACTERS - 3]}...")
+    """As much of a text as fits a box, escaped."""
+    return _plain(text if len(text) <= _LINE_CHARACTERS else f"{text[: _LINE_CHARACTERS - 3]}...")
+
+
+def _plain(text: str) -> str:
+    """A text escaped, without characters that XML does not allow."""
+    return escape("".join(sign if sign.isprintable() else " " for sign in text))

@@ -6,7 +6,8 @@ Mermaid, DOT) and `lineage_drawing.py` (SVG).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -21,23 +22,23 @@ from pipelines.databits.units import DatabitKey, readable_text
 MAX_NODES = 60
 LABEL_CHARACTERS = 44
 SHORT_ID_CHARACTERS = 8
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A version in a drawing: what it says in a few words, what it is, and its licence."""
+    """A version in a drawing: what it says in a few words, what it is, and its licence.
+
+    `name` can be typed where a command takes a version: an id that a person gave is whole, a UUID its beginning.
+    """
 
     key: DatabitKey
+    name: str
     label: str
     role: str
     license: str
     license_status: str
     is_retracted: bool
-
-    @property
-    def name(self) -> str:
-        """Beginning of its id, with the version."""
-        return f"{self.key.databit_id[:SHORT_ID_CHARACTERS]}@{self.key.version}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,16 @@ def read_graph(lake: Lake, focus: DatabitKey, *, max_nodes: int = MAX_NODES) -> 
     )
 
 
+def name_units(databit_ids: Iterable[str]) -> Mapping[str, str]:
+    """What each unit is called beside the others: UUIDs by as few characters as tell them apart, else the whole id."""
+    ids = set(databit_ids)
+    cut = {name for name in ids if _UUID.fullmatch(name)}
+    count = SHORT_ID_CHARACTERS
+    while len({name[:count] for name in cut}) < len(cut):
+        count += 1
+    return {name: name[:count] if name in cut else name for name in ids}
+
+
 def _nodes(lake: Lake, keys: Sequence[DatabitKey]) -> list[Node]:
     frame = as_keys(keys)
     rows = read_versions(
@@ -88,9 +99,11 @@ def _nodes(lake: Lake, keys: Sequence[DatabitKey]) -> list[Node]:
     full = frame.join(rows, on=["databit_id", "version"], how="left", maintain_order="left").join(
         licenses, on=["databit_id", "version"], how="left", maintain_order="left"
     )
+    names = name_units(frame["databit_id"])
     return [
         Node(
             key=DatabitKey(row["databit_id"], row["version"]),
+            name=f"{names[row['databit_id']]}@{row['version']}",
             label=_label(row["content"]),
             role=next((key.removeprefix("role=") for key in row["search_keys"] or () if key.startswith("role=")), ""),
             license=row["effective_license"] or "no known licence",

@@ -25,6 +25,8 @@ def as_tree(graph: LineageGraph) -> str:
     lines += _branches(graph, graph.focus, children, set(), "")
     if graph.hidden_count:
         lines += ["", f"{graph.hidden_count} more that are further away are not shown."]
+    if graph.parents:
+        lines += ["", f"Look at one:  benchlake databits show {graph.nodes[-1].name}"]
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lake.store import Lake
 from pipelines.databits.lineage_drawing import draw_lineage, ordered_layers
-from pipelines.databits.lineage_graph import read_graph
+from pipelines.databits.lineage_graph import name_units, read_graph
 from pipelines.databits.lineage_steps import update_lineage
 from pipelines.databits.lineage_texts import as_dot, as_mermaid, as_tree
 from pipelines.databits.revising import Changes, merge_databits, retract_databit
@@ -63,10 +63,26 @@ def test_mermaid_and_dot_name_every_edge_and_no_label_leaves_its_quotes(graph) -
 
 def test_the_tree_goes_both_ways(graph) -> None:
     up, down = as_tree(graph).split("<- this one")
-    assert "left-sid@1" in up
-    assert "right-si@1" in up
-    assert "grandchi@1" in down
+    # Whole, so that it can be typed into the next command.
+    assert "left-side@1" in up
+    assert "right-side@1" in up
+    assert "grandchild@1" in down
+    assert "benchlake databits show " in down
     assert "GPL-3.0-only" in up
+
+
+def test_a_name_is_as_short_as_tells_units_apart_and_given_ids_are_whole() -> None:
+    one, two = "0b57ffa4-4cf1-58be-bae3-360393c8b7bc", "0b57ffa4-5cf1-58be-bae3-360393c8b7bc"
+    assert name_units([one, "train-000001"]) == {one: "0b57ffa4", "train-000001": "train-000001"}
+    assert set(name_units([one, two]).values()) == {"0b57ffa4-4", "0b57ffa4-5"}
+
+
+def test_an_id_longer_than_its_box_is_whole_where_the_pointer_rests(lake: Lake) -> None:
+    long_id = f"unit-{'x' * 60}"
+    svg = draw_lineage(read_graph(lake, make(lake, long_id)))
+    assert f"<title>{long_id}@1" in svg
+    texts = [text.text or "" for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert max(map(len, texts)) <= 32
 
 
 def test_what_is_far_away_is_counted_not_drawn(lake: Lake, graph) -> None:
