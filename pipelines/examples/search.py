@@ -167,23 +167,26 @@ class ExampleSearch:
         matching = catalogue.matching(wanted).select("example_id", "vector_id")
         missing = self.vector_index().missing(matching["vector_id"].to_numpy())
         absent = matching.filter(pl.col("vector_id").is_in(pl.Series(missing)))
-        if not absent["vector_id"].is_in(list(self._remembered)).all():
-            self._compare_by_words(catalogue, text, wanted, absent)
-        known = absent.filter(pl.col("vector_id").is_in(list(self._remembered)))
+        self._encode_absent(catalogue, text, wanted, absent.filter(~self._is_remembered()))
+        known = absent.filter(self._is_remembered())
         if known.is_empty():
             return []
         vectors = np.stack([self._remembered[number] for number in known["vector_id"]])
         return list(zip(known["example_id"].to_list(), (vectors @ vector[0]).tolist(), strict=True))
 
-    def _compare_by_words(self, catalogue: Catalogue, text: str, wanted: ExampleFilter, absent: pl.DataFrame) -> None:
-        """Encode those of the `absent` examples that share most words with a text, and were not encoded here yet."""
-        worded = [name for name, _ in self._by_words(catalogue, text, wanted, _POOL_LEAST)]
-        numbers = dict(absent.filter(pl.col("example_id").is_in(worded)).iter_rows())
-        new = [name for name in worded if name in numbers and numbers[name] not in self._remembered]
-        rows = self.store.read(new[:_COMPARED_FRESH])
+    def _encode_absent(self, catalogue: Catalogue, text: str, wanted: ExampleFilter, unknown: pl.DataFrame) -> None:
+        """Encode a few examples that were not encoded here yet: where there are many, those likest `text` by words."""
+        numbers = dict(unknown.iter_rows())
+        names = list(numbers)
+        if len(names) > _COMPARED_FRESH:
+            names = [name for name, _ in self._by_words(catalogue, text, wanted, _POOL_LEAST) if name in numbers]
+        rows = self.store.read(names[:_COMPARED_FRESH])
         if rows.height:
             vectors = self._encode([text_of_json(inputs) for inputs in rows["inputs"]])
             self._remember([numbers[name] for name in rows["example_id"]], vectors)
+
+    def _is_remembered(self) -> pl.Expr:
+        return pl.col("vector_id").is_in(list(self._remembered))
 
     def _remember(self, vector_ids: Sequence[int], vectors: Vectors) -> None:
         self._remembered |= dict(zip(vector_ids, vectors, strict=True))

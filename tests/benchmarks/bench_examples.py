@@ -178,7 +178,7 @@ def measure_pages(store: ExampleStore) -> None:
 def measure_creation(lake: Lake, search: ExampleSearch, folder: Path) -> None:
     row = search.store.list(limit=1).rows
     for table in ("one", "two"):
-        write_deltalake(folder / table, row)
+        write_deltalake(folder / table, row, mode="overwrite")
 
     def two_appends(_: int) -> None:
         for table in ("one", "two"):
