@@ -117,6 +117,9 @@ def diff(
     find_renames: Annotated[
         bool, typer.Option("--renames/--no-renames", help="Take names that are nearly alike for the same thing.")
     ] = True,
+    keep_warm_up: Annotated[
+        bool, typer.Option("--warm-up/--no-warm-up", help="Count step 0, in which a program warms up, like any other.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Families and names to show in tables.")] = 8,
     charts: Annotated[
         Path | None, typer.Option("--charts", help="Write waterfall.svg and lanes.svg into this folder.")
@@ -134,7 +137,9 @@ def diff(
 
     lake = open_installation().lake
     before, after = find_run(lake, baseline), find_run(lake, candidate)
-    found = compare_timelines(lake, baseline=before, candidate=after, step=step, find_renames=find_renames)
+    found = compare_timelines(
+        lake, baseline=before, candidate=after, step=step, find_renames=find_renames, keep_warm_up=keep_warm_up
+    )
     written = [] if charts is None else _write_charts(lake, found, charts, step)
     if as_json:
         sys.stdout.write(_as_json(found) + "\n")

@@ -135,6 +135,7 @@ def _judge(rows: pl.DataFrame, baseline: Profile, candidate: Profile) -> pl.Data
     told = filled.with_columns(
         pl.lit(kind).alias("repeat_kind"),
         *(pl.lit(count).cast(pl.Int64).alias(f"{side}_repeat_count") for side, count in counts.items()),
+        *(pl.lit(own.warm_up_count).cast(pl.Int64).alias(f"{side}_warm_up_count") for side, own in repeats.items()),
         *(pl.col(f"{side}_span_count").alias(f"{side}_count") for side in _SIDES),
         count_delta=pl.col("candidate_span_count") - pl.col("baseline_span_count"),
         **{

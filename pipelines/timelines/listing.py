@@ -21,6 +21,7 @@ from pipelines.timelines.profiles import profile_run
 from pipelines.timelines.reading import RUNS, SPANS, read_spans, runs_with_spans, with_input_digests
 from pipelines.timelines.summaries import DEVICES, DIFFS, device_rows
 from pipelines.timelines.telling import TimelineAnswer, tell_difference
+from pipelines.timelines.warm_up import without_warm_up
 
 _MANY_SPANS = 200_000
 _LISTED_FIRST = ("run_id", "suite", "backend", "started_at")
@@ -44,15 +45,20 @@ def compare_timelines(
     candidate: dict[str, Any],
     step: int | None = None,
     find_renames: bool = True,
+    keep_warm_up: bool = False,
 ) -> TimelineComparison:
     """Compare the timelines of two runs (rows of silver.runs), of one `step` of each if that is named.
 
+    Of whole runs the warm-up is left out (`warm_up.py`), unless `keep_warm_up`.
+
     Raises `UserError` when a run has no spans, or not that step.
     """
-    spans = [spans_of(lake, run, step=step) for run in (baseline, candidate)]
+    found = [spans_of(lake, run, step=step) for run in (baseline, candidate)]
+    is_whole = step is None and not keep_warm_up
+    spans, left_out = zip(*(without_warm_up(rows) if is_whole else (rows, 0) for rows in found), strict=True)
     profiles = [
-        profile_run(rows, run_id=run["run_id"], keep_step_names=step is not None)
-        for rows, run in zip(spans, (baseline, candidate), strict=True)
+        profile_run(rows, run_id=run["run_id"], keep_step_names=step is not None, warm_up_count=count)
+        for rows, count, run in zip(spans, left_out, (baseline, candidate), strict=True)
     ]
     diff = diff_profiles(profiles[0], profiles[1], find_renames=find_renames)
     devices = [

@@ -39,7 +39,7 @@ class Profile:
     `names` has one row per `KEY`: `SUMS`, error_count, lane_count, mean_ns, p50_ns, p95_ns and name_id. `paths` has one
     row per call path: path_id, parent_id (-1 at the outermost), name_id, depth and `SUMS`. `repeats` has one row per
     repeat_id and name_id: total_ns; `path_repeats` the same by path_id. `repeat_ids` are all repeats, with how often
-    the work of each was done.
+    the work of each was done. `warm_up_count` steps of the run are in none of it (`warm_up.py`).
     """
 
     run_id: str
@@ -51,6 +51,7 @@ class Profile:
     repeat_kind: RepeatKind
     wall_ns: int
     idle_ns: float
+    warm_up_count: int = 0
 
     @property
     def repeat_count(self) -> int:
@@ -58,10 +59,11 @@ class Profile:
         return sum(self.repeat_ids.values()) if self.repeat_kind != "run" else 1
 
 
-def profile_run(spans: pl.DataFrame, *, run_id: str, keep_step_names: bool = False) -> Profile:
+def profile_run(spans: pl.DataFrame, *, run_id: str, keep_step_names: bool = False, warm_up_count: int = 0) -> Profile:
     """Add up the spans of a run. `spans` has `SPAN_COLUMNS` (and their places, see `pipelines.runs.span_spool`).
 
-    Marks of steps carry the number of their step; unless `keep_step_names`, they are one name for all.
+    `warm_up_count` says how many steps of the run are not among them. Marks of steps carry the number of their step;
+    unless `keep_step_names`, they are one name for all.
     """
     ordered = spans.sort("span_index")
     keyed = ordered.select(
@@ -90,6 +92,7 @@ def profile_run(spans: pl.DataFrame, *, run_id: str, keep_step_names: bool = Fal
         repeat_kind=kind,
         wall_ns=wall.wall_ns,
         idle_ns=wall.idle_ns,
+        warm_up_count=warm_up_count,
     )
 
 

@@ -22,6 +22,7 @@ from pipelines.timelines.diff import diff_profiles
 from pipelines.timelines.profiles import Profile, profile_run
 from pipelines.timelines.reading import plan_diffs, read_spans, runs_with_spans
 from pipelines.timelines.summaries import DEVICES, DIFFS, SUMMARIES, device_rows, diff_rows, summary_rows
+from pipelines.timelines.warm_up import without_warm_up
 
 Mode = Literal["changed", "all"]
 
@@ -97,11 +98,12 @@ def diff_timelines(
     )
 
 
-def read_profile(lake: Lake, *, run_id: str, run_date: dt.date, step: int | None = None) -> tuple[Profile, int]:
-    """The profile of a run, of one `step` of it if that is named, and how many spans it was made of."""
+def read_profile(lake: Lake, *, run_id: str, run_date: dt.date) -> tuple[Profile, int]:
+    """The profile of a run as it is compared, without its warm-up, and how many spans were read for it."""
     spans = read_spans(lake, run_id=run_id, run_date=run_date)
-    chosen = spans if step is None else spans.filter(pl.col("step") == step)
-    return profile_run(chosen, run_id=run_id, keep_step_names=step is not None), chosen.height
+    count = spans.height
+    spans, warm_up_count = without_warm_up(spans)
+    return profile_run(spans, run_id=run_id, warm_up_count=warm_up_count), count
 
 
 def _diff(lake: Lake, row: dict[str, object]) -> tuple[int, WriteResult]:

@@ -36,12 +36,17 @@ class Contribution:
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineAnswer:
-    """How much slower, from where; times are wall times per repeat (`run`, `step` or `sample`)."""
+    """How much slower, from where; times are wall times per repeat (`run`, `step` or `sample`).
+
+    The warm-up counts say how many steps of each side are left out (`warm_up.py`).
+    """
 
     repeat_kind: str
     candidate_wall_ms: float
     baseline_wall_ms: float
     contributions: tuple[Contribution, ...]
+    candidate_warm_up_count: int = 0
+    baseline_warm_up_count: int = 0
 
     @property
     def delta_ms(self) -> float:
@@ -55,7 +60,15 @@ class TimelineAnswer:
 
     @property
     def sentence(self) -> str:
-        """The answer in one sentence."""
+        """The answer in one sentence, and a second one where a step is left out."""
+        return self._difference() + self._left_out()
+
+    def _left_out(self) -> str:
+        sides = [side for side in ("baseline", "candidate") if getattr(self, f"{side}_warm_up_count")]
+        whose = "both" if len(sides) == 2 else f"the {''.join(sides)}"  # noqa: PLR2004
+        return f" Step 0 of {whose} is left out as warm-up." if sides else ""
+
+    def _difference(self) -> str:
         times = f"{_ms(self.baseline_wall_ms)} -> {_ms(self.candidate_wall_ms)}"
         ratio, unit = self.slowdown_ratio, self.repeat_kind
         if ratio is None or abs(ratio) < NOTABLE_RATIO:
@@ -110,6 +123,8 @@ def tell_difference(diff: pl.DataFrame) -> TimelineAnswer | None:
             )
             for row in families.iter_rows(named=True)
         ),
+        candidate_warm_up_count=first["candidate_warm_up_count"] or 0,
+        baseline_warm_up_count=first["baseline_warm_up_count"] or 0,
     )
 
 

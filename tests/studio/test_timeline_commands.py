@@ -44,10 +44,22 @@ def test_diff_for_programs(ids: list[str], monkeypatch, capsys) -> None:
     assert found["repeat_kind"] == "step"
     forward = next(row for row in found["rows"] if (row["alignment"], row["name"]) == ("name", "forward"))
     assert (forward["baseline_total_ns"], forward["candidate_total_ns"]) == (210_000, 310_000)
-    one = json.loads(type_words(monkeypatch, capsys, "timeline", "diff", *ids, "--step", "1", "--json").stdout)
+    one = json.loads(type_words(monkeypatch, capsys, "timeline", "diff", *ids, "--step", "2", "--json").stdout)
     totals = {row["name"]: row["total_delta_ns"] for row in one["rows"] if row["alignment"] == "name"}
     assert totals["forward"] == 50_000
-    assert "ProfilerStep#1" in totals
+    assert "ProfilerStep#2" in totals
+
+
+def test_diff_counts_the_warm_up_where_that_is_asked_for(ids: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+    trace_file(tmp_path / "cold.json", steps_of([500, 120, 130], first=0), base_ns=BASE_NS + 2 * 10**9)
+    lake = Installation(folder=tmp_path).lake
+    import_paths(lake, [tmp_path / "cold.json"], now=NOW)
+    cold = lake.read("silver.runs").sort("started_at")["run_id"][-1]
+    said = type_words(monkeypatch, capsys, "timeline", "diff", ids[1], cold).stdout
+    assert "18% faster" in said
+    assert "Step 0 of the candidate is left out as warm-up." in " ".join(said.split())
+    found = json.loads(type_words(monkeypatch, capsys, "timeline", "diff", ids[1], cold, "--warm-up", "--json").stdout)
+    assert (found["candidate_warm_up_count"], found["slowdown_ratio"] > 0) == (0, True)
 
 
 def test_show_and_list(ids: list[str], monkeypatch, capsys) -> None:
@@ -87,7 +99,7 @@ def test_export_writes_one_trace_of_both(ids: list[str], monkeypatch, capsys) ->
 def test_mistakes_are_told_with_a_remedy(ids: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
     said = type_words(monkeypatch, capsys, "timeline", "diff", ids[0], ids[1], "--step", "9")
     assert said.returncode == 3
-    assert "no step 9; it has 0 to 1" in said.stderr
+    assert "no step 9; it has 1 to 2" in said.stderr
     (tmp_path / "bare.jsonl").write_text(
         '{"type": "run", "run_id": "bare", "suite": "s", "backend": "b", "model": "m"}'
     )

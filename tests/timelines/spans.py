@@ -69,10 +69,10 @@ def trace_file(path: Path, events: Sequence[dict[str, Any]], *, base_ns: int = B
     return path
 
 
-def steps_of(durations_us: Sequence[float], *, copies: int = 1) -> list[dict[str, Any]]:
-    """A trace of steps, each with one forward of this duration and so many copies of 10 us."""
+def steps_of(durations_us: Sequence[float], *, copies: int = 1, first: int = 1) -> list[dict[str, Any]]:
+    """A trace of steps numbered from `first`, each with one forward of this duration and so many copies of 10 us."""
     events, at = [], 0.0
-    for number, duration in enumerate(durations_us):
+    for number, duration in enumerate(durations_us, start=first):
         length = duration + 10 * copies
         events.append({"name": f"ProfilerStep#{number}", "cat": "user_annotation", "at": (at, length)})
         events.append({"name": "forward", "at": (at, duration)})

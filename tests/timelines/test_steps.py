@@ -87,6 +87,29 @@ def test_the_answer_in_a_sentence(lake: Lake) -> None:
     assert (forward["duration_change"], forward["effect_ns"]) == ("increased", pytest.approx(30_000))
 
 
+def test_the_step_in_which_a_program_warms_up_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    trace_file(tmp_path / "first.json", steps_of([900, 110, 120], first=0))
+    trace_file(tmp_path / "second.json", steps_of([150, 160], first=7), base_ns=BASE_NS + DAY_NS)
+    lake = Lake.open(tmp_path / "lake")
+    import_paths(lake, [tmp_path / "first.json", tmp_path / "second.json"], now=NOW)
+    diff_timelines(lake, PREVIOUS, DATES)
+    ((_, answer),) = list_timeline_diffs(lake, DATES)
+    # 125 us a step, then 165 us.
+    assert answer.sentence == (
+        "The step is 32% slower (0.125 ms -> 0.165 ms): 32 points from forward (+0.04 ms, same count). "
+        "Step 0 of the baseline is left out as warm-up."
+    )
+    baseline, candidate = runs(lake)
+    assert compare_timelines(lake, baseline=baseline, candidate=candidate).answer == answer
+    kept = compare_timelines(lake, baseline=baseline, candidate=candidate, keep_warm_up=True).answer
+    assert kept.baseline_wall_ms == pytest.approx((910 + 120 + 130) / 3 / 1000)
+    assert "left out" not in kept.sentence
+    # What a run spent its time on is all of it.
+    summarise_timelines(lake, DATES)
+    where = {"name": "forward", "run_id": baseline["run_id"]}
+    assert lake.read("gold.timeline_summaries", where=where)["span_count"].to_list() == [3]
+
+
 def test_a_run_that_lost_its_partner_loses_its_comparison(lake: Lake) -> None:
     diff_timelines(lake, PREVIOUS, DATES)
     lake.remove("silver.runs", lake.read("silver.runs", where={"run_date": DATES[0]}).select("run_id"))
@@ -149,7 +172,7 @@ def test_pictures(lake: Lake) -> None:
     assert "forward" in waterfall
     assert "25.0 points" in waterfall
     before, after, stretch = stretch_to_draw(lake, baseline=baseline, candidate=candidate)
-    assert stretch == "step 1"
+    assert stretch == "step 2"
     lanes = lanes_chart(before, after, title=stretch)
     assert lanes.startswith("<svg")
     assert all(word in lanes for word in ("baseline", "candidate", "forward", "aten::copy_"))
