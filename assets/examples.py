@@ -30,6 +30,7 @@ from resources.author import read_author
 from resources.example_probes import run_probes
 from resources.example_search import open_example_search
 from resources.installation import Installation
+from resources.optimization import ensure_template_examples
 
 EXAMPLES, USAGES, EFFECTS = "silver.examples", "silver.example_usages", "gold.example_effects"
 TABLES = (EXAMPLES, USAGES, EFFECTS)
@@ -48,9 +49,11 @@ def _mode(context: dg.AssetExecutionContext) -> Mode:
 def kept_examples(
     context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
 ) -> dg.MaterializeResult[None]:
-    """Make examples of the suites' references, and bring every example up to its data unit."""
-    lake = installation.lake
-    made = update_suite_examples(lake, now=dt.datetime.now(dt.UTC))
+    """Make examples of the suites' references and of the shipped template, and bring each up to its data unit."""
+    lake, now = installation.lake, dt.datetime.now(dt.UTC)
+    made = update_suite_examples(lake, now=now)
+    # A rebuild changes what follows from what is there, and adds nothing.
+    shipped = ensure_template_examples(installation, now=now) if _mode(context) == "changed" else 0
     followed = follow_feed(lake, mode=_mode(context))
     return dg.MaterializeResult(
         asset_key=asset_key(EXAMPLES),
@@ -58,6 +61,7 @@ def kept_examples(
             **table_metadata(lake, [EXAMPLES])[EXAMPLES],
             "new from suites": made.created_count,
             "changed in suites": made.revised_count,
+            "new from the shipped template": shipped,
             "brought up to their units": followed,
         },
     )

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from resources.installation import Installation
 
 
+_DEMO_AUTHOR = "benchlake"
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimizationPlan:
     """What to optimise and how, in the words of the command line and the launchpad."""
@@ -103,13 +106,33 @@ def night_plan(installation: Installation) -> OptimizationPlan | None:
 
 def ensure_template(installation: Installation, *, now: dt.datetime) -> None:
     """Save the shipped demo if it is what the night optimises and the lake has no version of it."""
-    from pipelines.optimization.template_registry import list_templates
-    from resources.demo_template import demo_template, save_demo
+    from resources.demo_template import save_demo
 
-    config = installation.config.optimization
-    known = list_templates(installation.lake, has_archived=True)["template"].to_list()
-    if config.is_nightly and config.template == demo_template().template and config.template not in known:
-        save_demo(installation.lake, now=now, author="benchlake")
+    if _is_demo_missing(installation):
+        save_demo(installation.lake, now=now, author=_DEMO_AUTHOR)
+
+
+def ensure_template_examples(installation: Installation, *, now: dt.datetime) -> int:
+    """The demo's examples alone, as `ensure_template` will save them; gives how many are new.
+
+    A night keeps them with all others, before it embeds what is new, so that its index lacks nothing in the morning.
+    """
+    from pipelines.examples.importing import ensure_examples
+    from resources.demo_template import demo_examples
+
+    if not _is_demo_missing(installation):
+        return 0
+    return ensure_examples(installation.lake, demo_examples(), now=now, author=_DEMO_AUTHOR).created_count
+
+
+def _is_demo_missing(installation: Installation) -> bool:
+    from pipelines.optimization.template_registry import list_templates
+    from resources.demo_template import demo_template
+
+    config, name = installation.config.optimization, demo_template().template
+    if not config.is_nightly or config.template != name:
+        return False
+    return name not in list_templates(installation.lake, has_archived=True)["template"].to_list()
 
 
 def sync_run(
