@@ -1,18 +1,19 @@
 """Spans on their way through an import: held back until all of a file are known, then given their places.
 
 A trace is in no order of time, so no span can be placed before the last has been read. Until then whole rows wait in a
-temporary folder once they are many, and only a few numbers of each stay in memory: about 60 bytes a span. What a place
+temporary file once they are many, and only a few numbers of each stay in memory: about 60 bytes a span. The file has no
+name, so that the system takes it back however the process ends. What a place
 is, is `span_places.py`; what a kind is, `span_kinds.py`.
 """
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import numpy as np
 import polars as pl
@@ -73,8 +74,8 @@ class SpanSpool:
     _held: list[pl.DataFrame] = field(default_factory=list)
     _held_rows: int = 0
     _slim: list[pl.DataFrame] = field(default_factory=list)
-    _folder: tempfile.TemporaryDirectory[str] | None = None
-    _files: list[Path] = field(default_factory=list)
+    _file: IO[bytes] | None = None
+    _sizes: list[int] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         return self
@@ -82,8 +83,8 @@ class SpanSpool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+        if self._file is not None:
+            self._file.close()
 
     def add(self, spans: pl.DataFrame) -> None:
         """Take rows in; what they are is decided now, where they stand when all are known."""
@@ -113,18 +114,18 @@ class SpanSpool:
                 at += rows.height
 
     def _spill(self) -> None:
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="benchlake-spans-")
-        path = Path(self._folder.name) / f"{len(self._files)}.arrow"
-        pl.concat(self._held).write_ipc(path, compression="lz4")
-        self._files.append(path)
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="benchlake-spans-")  # noqa: SIM115  # closed by __exit__
+        written = io.BytesIO()
+        pl.concat(self._held).write_ipc(written, compression="lz4")
+        self._sizes.append(self._file.write(written.getbuffer()))
         self._held, self._held_rows = [], 0
 
     def _waiting(self) -> Iterator[pl.DataFrame]:
-        for path in self._files:
-            rows = pl.read_ipc(path)
-            path.unlink()
-            yield rows
+        if self._file is not None:
+            self._file.seek(0)
+            for size in self._sizes:
+                yield pl.read_ipc(self._file.read(size))
         if self._held:
             held, self._held = pl.concat(self._held), []
             yield held

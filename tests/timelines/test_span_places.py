@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -185,8 +191,27 @@ def test_places_do_not_depend_on_how_much_waits_on_disk(monkeypatch: pytest.Monk
     with SpanSpool() as spool:
         for part in rows.iter_slices(50):
             spool.add(part)
-        assert len(spool._files) == 5
+        assert len(spool._sizes) == 5
         assert pl.concat(spool.placed()).equals(expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
+def test_a_killed_import_leaves_nothing_in_the_temporary_folder(tmp_path: Path) -> None:
+    code = """
+import os, pathlib, signal, tempfile
+from pipelines.runs import span_spool
+from tests.timelines.spans import op, span_rows
+span_spool.HELD_ROWS = 1
+with span_spool.SpanSpool() as spool:
+    spool.add(span_rows([op("a", 0, 9)]))
+    assert spool._file.tell() > 0
+    assert tempfile.gettempdir() == os.environ["TMPDIR"]
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environ = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_comes_after_its_spans_and_batches_keep_their_numbers_apart(tmp_path) -> None:
