@@ -11,6 +11,7 @@ import polars as pl
 from pipelines.evidence.listing import list_verdicts
 from pipelines.evidence.steps import night_summary
 from pipelines.runs.listing import list_runs
+from pipelines.trends.listing import trend_night
 from studio.rendering import print_table, printable
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
     sys.stdout.write(
         f"{night.run_count} runs, {night.sample_count} samples, {night.differing_count} of {night.pair_count} pairs "
         f"differ, {rejects} rejects, {seconds:.0f} s.\n"
-        f"{_tokens(night.divergences)}{_bands(installation, date)}"
+        f"{_tokens(night.divergences)}{_bands(installation, date)}{trend_night(lake, date).headline}\n"
         "Ask:   .venv/bin/benchlake gate\n"
         f"Look:  make ui   then open {page}\n"
         f"{_report(installation, date)}"

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from lake.errors import UserError
+from pipelines.trends.detector import MINIMUM_LENGTH
 from pipelines.trends.groups import group_of
 from pipelines.trends.series import IDENTITY, SERIES
 from pipelines.trends.tracking import REGRESSIONS
 
 if TYPE_CHECKING:
     from lake.store import Lake
+
+
+# A level before and one after; fewer runs say nothing.
+LEAST_RUNS = 2 * MINIMUM_LENGTH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +141,51 @@ def open_regressions(lake: Lake, *, since: dt.datetime) -> pl.DataFrame:
     query = ChangeQuery(since=since, directions=["regression"], states=["confirmed"], is_sample=False)
     rows = list_changes(lake, query)
     return rows.with_columns(group=pl.Series([group_of(metric) for metric in rows["metric"]], dtype=pl.String))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrendNight:
+    """What a night brought: series that got a point of it, those too short to show a change, and new regressions."""
+
+    series_count: int
+    short_count: int
+    suspected_count: int
+    confirmed_count: int
+
+    @property
+    def headline(self) -> str:
+        """The night in one line."""
+        if not self.series_count:
+            return "Trends: no series got a point."
+        told = f"Trends: {self.series_count} series got a point"
+        if self.short_count == self.series_count:
+            return f"{told}; none has the {LEAST_RUNS} runs that a change needs."
+        short = f", {self.short_count} still short of the {LEAST_RUNS} runs that a change needs"
+        return (
+            f"{told}{short if self.short_count else ''}; regressions: {self.suspected_count} newly suspected, "
+            f"{self.confirmed_count} newly confirmed."
+        )
+
+
+def trend_night(lake: Lake, date: dt.date) -> TrendNight:
+    """What the runs of a date brought, and which regressions were first suspected or confirmed on it; no samples.
+
+    A regression that was suspected and confirmed on one date counts as confirmed.
+    """
+    where = {"run_date": date, "is_sample": False}
+    touched = lake.read(SERIES, columns=["series_id"], where=where)["series_id"].unique()
+    points = lake.read(SERIES, columns=["series_id"], where={"series_id": touched.to_list()})
+    lengths = points.group_by("series_id").len()["len"]
+    columns = ["direction", "is_sample", "suspected_at", "confirmed_at"]
+    new = lake.read(REGRESSIONS, columns=columns).filter(~pl.col("is_sample"), pl.col("direction") == "regression")
+    is_confirmed = (pl.col("confirmed_at").dt.date() == date).fill_null(value=False)
+    is_suspected = (pl.col("suspected_at").dt.date() == date) & ~is_confirmed
+    return TrendNight(
+        series_count=touched.len(),
+        short_count=int((lengths < LEAST_RUNS).sum()),
+        suspected_count=new.filter(is_suspected).height,
+        confirmed_count=new.filter(is_confirmed).height,
+    )
 
 
 def _meant(rows: pl.DataFrame, query: SeriesQuery, *, at: str) -> pl.DataFrame:

@@ -5,9 +5,12 @@ import datetime as dt
 import polars as pl
 
 from pipelines.evidence.listing import exit_code_of
+from pipelines.trends.listing import trend_night
+from pipelines.trends.steps import update_changes, update_series
 from resources.installation import Installation
 from resources.state import State
 from studio.summary import print_night
+from tests.trends.series import put_runs, stepped
 
 
 def verdicts(*pairs: tuple[str, str]) -> pl.DataFrame:
@@ -28,3 +31,28 @@ def test_a_night_without_runs_still_says_where_to_look(tmp_path, capsys) -> None
     out = capsys.readouterr().out
     assert "0 runs, 0 samples, 0 of 0 pairs differ, 0 rejects, 3 s." in out
     assert "http://127.0.0.1:3000/runs/x" in out
+    assert "Trends: no series got a point.\n" in out
+
+
+def test_a_night_says_what_the_trends_say(tmp_path, capsys) -> None:
+    installation = Installation(folder=tmp_path, state=State(home=tmp_path / "s", lake_uri=str(tmp_path / "l")))
+    lake = installation.lake
+    put_runs(lake, stepped((7, 100)))
+    update_series(lake)
+    assert trend_night(lake, dt.date(2026, 1, 7)).headline == (
+        "Trends: 1 series got a point; none has the 8 runs that a change needs."
+    )
+    put_runs(lake, stepped((13, 100), (14, 120), seed=4), first=7)
+    put_runs(lake, [5.0], first=33, metric="other_ms")
+    update_series(lake)
+    night = dt.datetime(2026, 2, 3, 2, tzinfo=dt.UTC)
+    update_changes(lake, now=night)
+    # The runs are of days 0 to 33 of 2026: the last is of 3 February.
+    print_night(installation, date=night.date(), seconds=3, page="x")
+    told = (
+        "Trends: 2 series got a point, 1 still short of the 8 runs that a change needs; "
+        "regressions: 0 newly suspected, 1 newly confirmed.\n"
+    )
+    assert told in capsys.readouterr().out
+    update_changes(lake, now=night + dt.timedelta(days=1))
+    assert trend_night(lake, dt.date(2026, 2, 4)).headline == "Trends: no series got a point."
