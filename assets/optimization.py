@@ -11,12 +11,13 @@ from pydantic import Field
 from assets.optimization_presentation import run_table, trial_metadata, trial_table
 from assets.rooms import Room
 from assets.tables import asset_key, table_metadata, table_spec
+from lake.tables.optimization import Optimizer
 from pipelines.drawing import as_markdown_image
 from pipelines.evidence.render import escape_markdown
 from pipelines.optimization.charts import trial_chart
 from pipelines.optimization.listing import list_runs, read_trials, tell_outcome
 from pipelines.optimization.recording import Trial
-from pipelines.optimization.settings import Optimizer, OptimizerSettings
+from pipelines.optimization.settings import OptimizerSettings
 from pipelines.optimization.spending import Budget
 from pipelines.optimization.splitting import SplitShares
 from pipelines.optimization.syncing import settle_templates

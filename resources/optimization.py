@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lake.errors import UserError
-from pipelines.optimization.settings import Optimizer, OptimizerSettings
+from lake.tables.optimization import Optimizer
+from pipelines.optimization.settings import OptimizerSettings
 from pipelines.optimization.spending import Budget, Spent
 from pipelines.optimization.splitting import SplitShares
 

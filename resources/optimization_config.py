@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.optimization.settings import Optimizer
+from lake.tables.optimization import Optimizer
 
 
 class OptimizationConfig(BaseModel):

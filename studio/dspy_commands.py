@@ -16,7 +16,7 @@ from studio.options import AuthorOption, FormatOption, JsonOption, ReasonOption,
 from studio.template_commands import author_of, now, template_app
 
 OneRun = Annotated[str, typer.Argument(metavar="RUN", help="Beginning of an optimisation run's id, or `latest`.")]
-# As pipelines/optimization/settings.py has them; a test compares the two.
+# As lake/tables/optimization.py has them, which is slow to import; a test compares the two.
 OptimizerName = Literal[
     "labeled_few_shot",
     "bootstrap_few_shot",
@@ -201,15 +201,13 @@ def show(run: OneRun = "latest", as_json: JsonOption = False) -> None:
 @dspy_app.command()
 def trials(
     run: OneRun = "latest",
-    chart: Annotated[
-        Path | None, typer.Option("--chart", help="Write score against trial as an SVG file, too.")
-    ] = None,
+    chart: Annotated[Path | None, typer.Option("--svg", help="Write score against trial as an SVG file, too.")] = None,
     form: FormatOption = "table",
     as_json: JsonOption = False,
 ) -> None:
     """List the trials of a run in order: program, demos, items, score with its interval, and what each took.
 
-    Example:  benchlake dspy trials latest --chart trials.svg
+    Example:  benchlake dspy trials latest --svg trials.svg
     """
     import polars as pl
 

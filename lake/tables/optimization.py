@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import dataframely as dy
 
 from lake.contracts import TableContract, count, measure, timestamp, vocabulary
 
 PROGRAM_KINDS = ("predict", "chain_of_thought", "chain")
 TEMPLATE_STATES = ("active", "pending", "refused", "archived")
-OPTIMIZERS = (
+Optimizer = Literal[
     "labeled_few_shot",
     "bootstrap_few_shot",
     "random_search",
@@ -17,7 +19,8 @@ OPTIMIZERS = (
     "copro",
     "simba",
     "gepa",
-)
+]
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 OPTIMIZATION_STATES = ("running", "finished", "budget_spent", "cancelled", "failed")
 CONCLUSIONS = ("improved", "no_difference_shown", "worse", "not_tested")
 SPLITS = ("train", "validation", "test")

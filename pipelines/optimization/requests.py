@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lake.tables.optimization import Optimizer
 from pipelines.optimization.dspy_adapter.programs import Nearest
 from pipelines.optimization.recording import Trial
-from pipelines.optimization.settings import Optimizer, OptimizerSettings
+from pipelines.optimization.settings import OptimizerSettings
 from pipelines.optimization.spending import Budget, Engine, Spent
 from pipelines.optimization.splitting import Splits
 from pipelines.optimization.template_registry import TemplateVersion

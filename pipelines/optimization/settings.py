@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 from pydantic import BaseModel, ConfigDict, Field
 
-Optimizer = Literal[
-    "labeled_few_shot",
-    "bootstrap_few_shot",
-    "random_search",
-    "knn_few_shot",
-    "mipro_v2",
-    "copro",
-    "simba",
-    "gepa",
-]
-OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+from lake.tables.optimization import Optimizer
 
 # What each does, and whether a run that was killed goes on where it was.
 DESCRIPTIONS: dict[Optimizer, str] = {

@@ -9,7 +9,7 @@ import pytest
 
 from lake.tables.optimization import OPTIMIZERS
 from pipelines.optimization.requests import Models, OptimizationRequest, Watching
-from pipelines.optimization.settings import DESCRIPTIONS, Optimizer, OptimizerSettings
+from pipelines.optimization.settings import DESCRIPTIONS, OptimizerSettings
 from pipelines.optimization.splitting import SplitShares, split_items
 from pipelines.optimization.steps import launch_optimization_run
 from studio.dspy_commands import OptimizerName
@@ -27,7 +27,7 @@ def first_ones(inputs, pool, count):
 
 
 def test_every_list_of_optimisers_is_the_same() -> None:
-    assert set(get_args(Optimizer)) == set(OPTIMIZERS) == set(DESCRIPTIONS) == set(get_args(OptimizerName))
+    assert set(OPTIMIZERS) == set(DESCRIPTIONS) == set(get_args(OptimizerName))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

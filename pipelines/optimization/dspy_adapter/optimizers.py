@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lake.errors import UserError
+from lake.tables.optimization import Optimizer
 from pipelines.optimization.dspy_adapter.calling import Metric, make_examples
 from pipelines.optimization.items import Item
-from pipelines.optimization.settings import Optimizer, OptimizerSettings
+from pipelines.optimization.settings import OptimizerSettings
 
 
 @dataclass(frozen=True, kw_only=True)
