@@ -106,7 +106,7 @@ def top(
     method: Annotated[MethodName | None, typer.Option(help="Only values by this method.")] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="So many of either end.")] = 10,
     chart: Annotated[
-        Path | None, typer.Option("--chart", help="Write values with intervals as an SVG file, too; needs --method.")
+        Path | None, typer.Option("--svg", help="Write values with intervals as an SVG file, too; needs --method.")
     ] = None,
     form: FormatOption = "table",
     as_json: JsonOption = False,
@@ -117,7 +117,7 @@ def top(
     indistinguishable from 0, whatever its rank. Units are ranked by the nearer end of the interval. Of many units, one
     in twenty that does nothing is called so by chance.
 
-    Example:  benchlake attribution top latest --method leave_one_out --chart demos.svg
+    Example:  benchlake attribution top latest --method leave_one_out --svg demos.svg
     """
     from lake.errors import UserError
     from pipelines.attribution.charts import values_chart
@@ -139,13 +139,13 @@ def top(
 @attribution_app.command()
 def unit(
     unit_: Annotated[str, typer.Argument(metavar="UNIT", help="Beginning of the id of an example or data unit.")],
-    chart: Annotated[Path | None, typer.Option("--chart", help="Write value against run as an SVG file, too.")] = None,
+    chart: Annotated[Path | None, typer.Option("--svg", help="Write value against run as an SVG file, too.")] = None,
     form: FormatOption = "table",
     as_json: JsonOption = False,
 ) -> None:
     """Show a unit's values over versions and runs; of an example, those of its data unit beside them.
 
-    Example:  benchlake attribution unit 3fa2c0d1 --chart unit.svg
+    Example:  benchlake attribution unit 3fa2c0d1 --svg unit.svg
     """
     import polars as pl
 
@@ -173,7 +173,7 @@ def unit(
 
 @attribution_app.command()
 def deltas(
-    unit_: Annotated[str | None, typer.Argument(metavar="[UNIT]", help="Beginning of a unit's id.")] = None,
+    unit_: Annotated[str | None, typer.Argument(metavar="UNIT", help="Beginning of a unit's id.")] = None,
     run_: Annotated[str | None, typer.Option("--run", help="Only changes that this run brought.")] = None,
     form: FormatOption = "table",
     as_json: JsonOption = False,

@@ -126,7 +126,7 @@ def _show_example(error: Exception) -> None:
 
 @app.command("import")
 def import_(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders; folders are searched.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or folders; folders are searched.")],
     as_json: JsonOption = False,
     source_kind: Annotated[
         str | None, typer.Option("--format", help="Name of the format (below); recognised by content when absent.")
@@ -186,7 +186,7 @@ def import_(
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="One SELECT; tables are named layer.table.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="One SELECT; tables are named layer.table.")],
     form: FormatOption = "table",
     as_json: JsonOption = False,
     at: Annotated[
@@ -201,7 +201,13 @@ def sql(
     from studio.rendering import emit
 
     rows = open_installation().lake.sql(query, at=_parse_at(at or []))
-    emit(rows, "json" if as_json else form, none="No rows. Which tables have any:  benchlake tables")
+    # A result is what was asked for, to the last digit.
+    emit(
+        rows,
+        "json" if as_json else form,
+        none="No rows. Which tables have any:  benchlake tables",
+        is_exact=True,
+    )
 
 
 def _parse_at(words: list[str]) -> At | None:
@@ -268,7 +274,9 @@ def ui(
 
 @app.command()
 def maintain(
-    names: Annotated[list[str] | None, typer.Argument(help="Tables as layer.table; all when absent.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="TABLE", help="Tables as layer.table; all when absent.")
+    ] = None,
     retention_hours: Annotated[
         int, typer.Option(min=0, help="Keep files of versions younger than this readable.")
     ] = 168,

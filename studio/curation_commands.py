@@ -91,7 +91,9 @@ def accept(item: ItemArgument, note: NoteOption = None, by: AuthorOption = None,
 
 def edit(
     item: ItemArgument,
-    content: Annotated[str, typer.Argument(help="What should stand instead; - reads standard input.")],
+    content: Annotated[
+        str, typer.Argument(metavar="CONTENT", help="What should stand instead; - reads standard input.")
+    ],
     content_json: Annotated[bool, typer.Option("--content-json", help="CONTENT is JSON, not a text.")] = False,
     note: NoteOption = None,
     by: AuthorOption = None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ContentArgument = Annotated[
     str | None,
-    typer.Argument(help="A text; with --content-json any JSON value; - reads standard input.", metavar="[CONTENT]"),
+    typer.Argument(help="A text; with --content-json any JSON value; - reads standard input.", metavar="CONTENT"),
 ]
 ContentJsonOption = Annotated[bool, typer.Option("--content-json", help="CONTENT is JSON, not a text.")]
 LicenseOption = Annotated[str | None, typer.Option("--license", help="SPDX expression, for instance Apache-2.0.")]
@@ -218,7 +218,7 @@ def fork(
 
 
 def merge(
-    databits: Annotated[list[str], typer.Argument(metavar="ID[@VERSION]...", help="Two versions or more.")],
+    databits: Annotated[list[str], typer.Argument(metavar="ID[@VERSION]", help="Two versions or more.")],
     content: Annotated[
         str | None, typer.Option("--content", help="The merged content; the parents' contents joined when absent.")
     ] = None,
@@ -303,7 +303,7 @@ def history(
 def diff(
     before: Annotated[str, typer.Argument(metavar="ID@VERSION", help="One version.")],
     after: Annotated[
-        str | None, typer.Argument(metavar="[ID@VERSION]", help="Another; the newest of the same unit when absent.")
+        str | None, typer.Argument(metavar="ID@VERSION", help="Another; the newest of the same unit when absent.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -331,7 +331,9 @@ def lineage(
     form: Annotated[
         Drawing, typer.Option("--format", help="tree for the terminal, mermaid for Markdown, dot for Graphviz, svg.")
     ] = "tree",
-    output: Annotated[Path | None, typer.Option("--output", help="File to write to, instead of the terminal.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write to, instead of the terminal.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a version was made from and what was made from it, with the licence that follows.
@@ -358,7 +360,7 @@ def lineage(
 
 
 def import_(
-    path: Annotated[Path, typer.Argument(help="A .jsonl (.gz, .zst) or .parquet file.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl (.gz, .zst) or .parquet file.")],
     content: Annotated[
         str, typer.Option("--content", help="Member that holds the content; . for the whole line.")
     ] = "content",
@@ -424,7 +426,7 @@ def import_(
 
 
 def export(
-    path: Annotated[Path, typer.Argument(help="File to write: .jsonl (.gz, .zst) or .parquet.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write: .jsonl (.gz, .zst) or .parquet.")],
     key: KeysOption = None,
     has_history: Annotated[bool, typer.Option("--history", help="Every version, not the newest alone.")] = False,
     override: Annotated[
@@ -468,7 +470,7 @@ def export(
 
 def quality(
     databit: Annotated[
-        str | None, typer.Argument(metavar="[ID[@VERSION]]", help="One version; all of them summed up when absent.")
+        str | None, typer.Argument(metavar="ID[@VERSION]", help="One version; all of them summed up when absent.")
     ] = None,
     form: FormatOption = "table",
     as_json: JsonOption = False,

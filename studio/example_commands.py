@@ -201,7 +201,7 @@ def list_(
 
 @examples_app.command()
 def search(
-    text: Annotated[str, typer.Argument(help="What the inputs should be like.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the inputs should be like.")],
     mode: Annotated[
         Literal["hybrid", "embedding", "keywords"],
         typer.Option("--mode", help="By meaning and words, by meaning alone, or by words alone."),

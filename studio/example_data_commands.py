@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="JSONL, CSV, TSV or Parquet files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="JSONL, CSV, TSV or Parquet files.")],
     inputs: Annotated[
         list[str] | None,
         typer.Option("--input", "-i", help="Field that is an input; may be repeated."),
@@ -154,7 +154,7 @@ def extract(
 
 
 def usage(
-    example: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only uses of this example.")] = None,
+    example: Annotated[str | None, typer.Argument(metavar="ID", help="Only uses of this example.")] = None,
     consumer: Annotated[str | None, typer.Option("--consumer", help="Only uses by this run.")] = None,
     limit: LimitOption = 20,
     form: FormatOption = "table",
@@ -176,7 +176,12 @@ def usage(
     if as_json or form != "table":
         emit(rows, "json" if as_json else form)
     elif rows.is_empty():
-        sys.stdout.write("No uses recorded. The night makes some:  benchlake nightly\n")
+        is_filtered = example is not None or consumer is not None
+        sys.stdout.write(
+            "No use matches. All of them:  benchlake examples usage\n"
+            if is_filtered and lake.row_count("silver.example_usages")
+            else "No uses recorded. The night makes some:  benchlake nightly\n"
+        )
     else:
         emit(
             rows.select(
@@ -215,7 +220,7 @@ def update(
 
 
 def effectiveness(
-    example: Annotated[str | None, typer.Argument(metavar="[ID]", help="One example, over time.")] = None,
+    example: Annotated[str | None, typer.Argument(metavar="ID", help="One example, over time.")] = None,
     picture: Annotated[Path | None, typer.Option("--svg", help="Write a chart to this file.")] = None,
     limit: LimitOption = 20,
     form: FormatOption = "table",

@@ -30,9 +30,7 @@ def register(app: typer.Typer) -> None:
 def explore(
     words: Annotated[
         list[str],
-        typer.Argument(
-            metavar="BASELINE RUN...", help="Beginnings of run ids, the baseline first; or filters as KEY=GLOB."
-        ),
+        typer.Argument(metavar="RUN", help="Beginnings of run ids, the baseline first; or filters as KEY=GLOB."),
     ],
     metric: Annotated[list[str] | None, typer.Option(help="Metrics to show, as globs; all when absent.")] = None,
     slices: Annotated[list[str] | None, typer.Option("--slice", help="Tag of samples to look at apart.")] = None,

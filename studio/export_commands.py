@@ -27,7 +27,7 @@ def export(
     what: Annotated[
         list[str],
         typer.Argument(
-            metavar="WHAT...",
+            metavar="WHAT",
             help="runs, outputs, evidence, notes, scenarios, decisions, databits, examples, optimization, or project.",
         ),
     ],

@@ -84,7 +84,7 @@ def gate(
         rows = list_verdicts(lake, dates=[day] if day else None)
     chosen: VerdictFormat = "json" if as_json else form
     if rows.is_empty() and chosen == "table":
-        sys.stdout.write(_nothing_judged(day))
+        sys.stdout.write(_nothing_judged(day, run["run_id"] if candidate else None))
     else:
         _show(rows, chosen, title=f"Gates of {day}")
     raise typer.Exit(_exit_code(rows, undecided))
@@ -185,7 +185,12 @@ def _pair_as_json(found: PairEvidence) -> str:
     return json.dumps({"comparison": comparison, **rows}, default=str)
 
 
-def _nothing_judged(day: dt.date | None) -> str:
+def _nothing_judged(day: dt.date | None, run_id: str | None) -> str:
+    if run_id is not None:
+        return (
+            f"Run {run_id[:8]} has no baseline under the policy, so it was not judged (docs/gates.md). Name one:  "
+            f"benchlake compare BASELINE {run_id[:8]}\n"
+        )
     if day is None:
         return "No runs yet. Make some:  benchlake nightly   or   benchlake import PATH\n"
     return f"Nothing that ran on {day} has a baseline under the policy, so nothing was judged (docs/gates.md).\n"
@@ -198,7 +203,7 @@ def _exit_code(rows: pl.DataFrame, undecided: int) -> int:
     return undecided if code == UNDECIDED else code
 
 
-PolicyFile = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Policy file; the one in force when absent.")]
+PolicyFile = Annotated[Path | None, typer.Argument(metavar="FILE", help="Policy file; the one in force when absent.")]
 
 
 @gates_app.command("lint")

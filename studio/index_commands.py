@@ -77,7 +77,7 @@ def rebuild(as_json: JsonOption = False) -> None:
 @index_app.command()
 def search(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for, in any words.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many to show.")] = 10,
+    count: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")] = 10,
     source: Annotated[
         str | None,
         typer.Option("--source", help="Only texts of one source: example_inputs, example_outputs, databits, prompts."),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FormatOption = Annotated[
     Literal["table", "json", "csv"], typer.Option("--format", help="table for people, json or csv for programs.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 AuthorOption = Annotated[
     str | None, typer.Option("--by", help="Who does it; BENCHLAKE_AUTHOR, git's user or the account when absent.")
 ]

@@ -20,7 +20,9 @@ ReportForm = Literal["html", "markdown", "pdf"]
 FormOption = Annotated[list[str] | None, typer.Option("--format", help="html (default), markdown or pdf; repeatable.")]
 OutOption = Annotated[
     Path | None,
-    typer.Option("--out", help="File to write (one format), or - for standard output; else a name in reports/."),
+    typer.Option(
+        "--output", "-o", help="File to write (one format), or - for standard output; else a name in reports/."
+    ),
 ]
 
 report_app = typer.Typer(
@@ -40,9 +42,7 @@ def register(app: typer.Typer) -> None:
 
 @report_app.command("runs")
 def report_runs(
-    words: Annotated[
-        list[str], typer.Argument(metavar="BASELINE RUN...", help="Beginnings of run ids, the baseline first.")
-    ],
+    words: Annotated[list[str], typer.Argument(metavar="RUN", help="Beginnings of run ids, the baseline first.")],
     form: FormOption = None,
     out: OutOption = None,
     expert: ExpertOption = False,
@@ -133,12 +133,14 @@ def report_optimization(
     Example:  benchlake report optimization 9a3f --format html
     """
     from pipelines.experiments.reports.contents import optimization_report
+    from pipelines.optimization.steps import read_run
 
     lake = open_installation().lake
     report = optimization_report(
         lake, word, now=dt.datetime.now(dt.UTC), version=_version(), commands=[f"benchlake dspy show {word}"]
     )
-    _write(report, f"optimization-{word[:8]}", form, out, expert=False)
+    # By id, so that the report of a later run named `latest` takes no other's place.
+    _write(report, f"optimization-{read_run(lake, word)['optimization_run_id'][:8]}", form, out, expert=False)
 
 
 def _write(report: Report, stem: str, forms: list[str] | None, out: Path | None, *, expert: bool) -> None:
@@ -152,7 +154,7 @@ def _write(report: Report, stem: str, forms: list[str] | None, out: Path | None,
             sys.stdout.write(f"{path}\n")
         return
     if len(wanted) > 1:
-        raise UserError("--out names one file: give one --format, or leave --out away.")
+        raise UserError("--output names one file: give one --format, or leave --output away.")
     content = render(report, wanted[0], view=view)
     if str(out) == "-":
         sys.stdout.buffer.write(content)

@@ -11,6 +11,8 @@ import typer
 from studio.options import AuthorOption, FormatOption, JsonOption, ReasonOption, open_installation, read_act
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from lake.store import Lake
     from pipelines.runs.remarks import Act
     from pipelines.runs.run_query import RunQuery
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 RunWords = Annotated[
     list[str],
     typer.Argument(
-        metavar="RUN...", help="Beginnings of run ids, or filters as KEY=GLOB: suite=starter branch=main since=7d."
+        metavar="RUN", help="Beginnings of run ids, or filters as KEY=GLOB: suite=starter branch=main since=7d."
     ),
 ]
 OneRun = Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a run id.")]
@@ -42,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def runs(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Beginnings of run ids, or filters as KEY=GLOB.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Beginnings of run ids, or filters as KEY=GLOB.")
     ] = None,
     form: FormatOption = "table",
     as_json: JsonOption = False,
@@ -105,7 +107,7 @@ def _nothing(lake: Lake, query: RunQuery) -> str:
 
 @tag_app.command("add")
 def tag_add(
-    tag: Annotated[str, typer.Argument(help="The tag, or several separated by commas.")],
+    tag: Annotated[str, typer.Argument(metavar="TAG", help="The tag, or several separated by commas.")],
     words: RunWords,
     reason: ReasonOption = None,
     author: AuthorOption = None,
@@ -119,7 +121,7 @@ def tag_add(
 
 @tag_app.command("remove")
 def tag_remove(
-    tag: Annotated[str, typer.Argument(help="The tag, or several separated by commas.")],
+    tag: Annotated[str, typer.Argument(metavar="TAG", help="The tag, or several separated by commas.")],
     words: RunWords,
     reason: ReasonOption = None,
     author: AuthorOption = None,
@@ -157,7 +159,7 @@ def tag_history(words: RunWords, form: FormatOption = "table", as_json: JsonOpti
 @note_app.command("add")
 def note_add(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Beginnings of run ids, or filters as KEY=GLOB.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Beginnings of run ids, or filters as KEY=GLOB.")
     ] = None,
     text: Annotated[str, typer.Option("--text", "-m", help="The note; Markdown.")] = "",
     subject: Annotated[
@@ -194,7 +196,7 @@ def note_add(
 @note_app.command("list")
 def note_list(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs as for note add; all when absent.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Runs as for note add; all when absent.")
     ] = None,
     subject: Annotated[
         str | None, typer.Option("--on", help="Notes of one other thing, as for note add, or of a kind: --on decision.")
@@ -212,9 +214,9 @@ def note_list(
 
     lake = open_installation().lake
     if subject is not None:
-        from pipelines.experiments.notes import note_subject, subject_ids
+        from pipelines.experiments.notes import check_subject_kind, note_subject, subject_ids
 
-        kind, subject_id = note_subject(lake, subject) if ":" in subject else (subject, None)
+        kind, subject_id = note_subject(lake, subject) if ":" in subject else (check_subject_kind(subject), None)
         ids = subject_ids(kind, subject_id) if subject_id else None
         emit(read_notes(lake, kind, ids), "json" if as_json else form, none=NO_NOTES)
         return
@@ -295,8 +297,35 @@ def baseline_list(
     rows = list_baselines(open_installation().lake, history=history).select(
         "designation_id", "selector", "run_id", "effective_date", "designated_at", "designated_by", "reason"
     )
-    emit(rows, "json" if as_json else form, none="No baseline is in force. Designate one:  benchlake baseline set RUN")
+    is_for_people = form == "table" and not as_json
+    emit(
+        _readable_baselines(rows) if is_for_people else rows,
+        "json" if as_json else form,
+        none="No baseline is in force. Designate one:  benchlake baseline set RUN",
+    )
+
+
+def _readable_baselines(rows: pl.DataFrame) -> pl.DataFrame:
+    import orjson
+    import polars as pl
+
+    # The shortest first, because a cell is cut.
+    told = [
+        _facts(dict(sorted(orjson.loads(text).items(), key=lambda item: len(item[1])))) for text in rows["selector"]
+    ]
+    return rows.select(
+        pl.col("designation_id").str.head(8).alias("id"),
+        pl.Series("of", told, dtype=pl.String),
+        pl.col("run_id").str.head(8).fill_null("withdrawn").alias("baseline"),
+        pl.col("effective_date").alias("from"),
+        pl.col("designated_by").alias("by"),
+        "reason",
+    )
 
 
 def _shown(selector: dict[str, str]) -> str:
-    return "runs with " + ", ".join(f"{name} {pattern}" for name, pattern in selector.items())
+    return f"runs with {_facts(selector)}"
+
+
+def _facts(selector: dict[str, str]) -> str:
+    return ", ".join(f"{name} {pattern}" for name, pattern in selector.items())

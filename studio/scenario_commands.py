@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,7 +44,7 @@ def scenario_template() -> None:
 @scenario_app.command("save")
 def scenario_save(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Scenario as YAML or JSON; else give --name and --run.")
+        Path | None, typer.Argument(metavar="FILE", help="Scenario as YAML or JSON; else give --name and --run.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the scenario.")] = None,
     run: Annotated[
@@ -80,9 +81,11 @@ def scenario_save(
     else:
         raise UserError("Give a FILE, or --name and --run. See:  benchlake scenarios save --help")
     row = save_scenario(open_installation().lake, parse_scenario(content, source=source), act=read_act(author, reason))
+    count, name_word = len(row["run_ids"]), shlex.quote(row["name"])
     sys.stdout.write(
-        f"{row['name']}, version {row['version_index']}: {len(row['run_ids'])} runs.\n"
-        f"See it again:  benchlake scenarios show '{row['name']}'    On today's data:  benchlake scenarios rerun\n"
+        f"{row['name']}, version {row['version_index']}: {count} run{'' if count == 1 else 's'}.\n"
+        f"See it again:     benchlake scenarios show {name_word}\n"
+        f"On today's data:  benchlake scenarios rerun {name_word}\n"
     )
 
 

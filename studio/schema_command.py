@@ -20,9 +20,10 @@ def schema(
     name: Annotated[
         str,
         typer.Argument(
+            metavar="NAME",
             help="run: one line of a run file. export: the manifest of an export. comparison, scenario, decision, "
             "every-eval-ever-run, every-eval-ever-sample. "
-            "Or a table such as silver.runs: one line of its export."
+            "Or a table such as silver.runs: one line of its export.",
         ),
     ],
 ) -> None:

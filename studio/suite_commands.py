@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 @suite_app.command()
 def save(
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Suite files, YAML.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE", help="Suite files, YAML.")],
     note: Annotated[str | None, typer.Option("--note", "-m", help="What is different from the version before.")] = None,
     author: AuthorOption = None,
 ) -> None:
@@ -64,7 +64,7 @@ def save(
 
 @suite_app.command("list")
 def list_(
-    suite: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only versions of this suite.")] = None,
+    suite: Annotated[str | None, typer.Argument(metavar="NAME", help="Only versions of this suite.")] = None,
     has_archived: Annotated[bool, typer.Option("--all", help="Archived versions too.")] = False,
     form: FormatOption = "table",
     as_json: JsonOption = False,

@@ -144,7 +144,7 @@ def diff(before: OneTemplate, after: OneTemplate) -> None:
 @template_app.command()
 def pin(
     reference: OneTemplate,
-    examples: Annotated[list[str], typer.Argument(metavar="EXAMPLE...", help="Ids of examples, or how they begin.")],
+    examples: Annotated[list[str], typer.Argument(metavar="EXAMPLE", help="Ids of examples, or how they begin.")],
     author: AuthorOption = None,
 ) -> None:
     """Save a next version that shows these examples, in this order, before each question.

@@ -41,6 +41,19 @@ def test_every_command_gives_an_example_or_explains_itself() -> None:
         assert len(command.help.split()) >= 8, f"benchlake {' '.join(words)} --help teaches nothing"
 
 
+def test_arguments_are_called_in_capitals_and_options_alike() -> None:
+    """One thing has one option: `-o/--output` a file, `--limit` how many, `--svg` a picture."""
+    for words in command_words(typer.main.get_command(app))[1:]:
+        command = typer.main.get_command(app)
+        for word in words:
+            command = command.commands[word]
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                assert re.fullmatch(r"[A-Z][A-Z@.a-z\[\]]*", parameter.metavar or ""), (words, parameter.name)
+                assert not (parameter.metavar or "").endswith("..."), (words, parameter.name)
+            assert not {"--out", "--chart", "--picture"} & set(parameter.opts), (words, parameter.opts)
+
+
 def test_every_table_is_named_in_the_docs() -> None:
     story = (DOCS / "tables" / "README.md").read_text("utf-8")
     assert [address for address in CONTRACTS if address not in story] == []

@@ -36,7 +36,11 @@ def read_values(lake: Lake, reference: str, *, method: str | None = None) -> pl.
         )
     found = rows if method is None else rows.filter(pl.col("method") == method)
     if found.is_empty():
-        raise UserError.unknown("method with values of this run", method or "", rows["method"].unique().sort())
+        known = ", ".join(rows["method"].unique().sort())
+        raise UserError(
+            f"Optimisation run {run_id[:8]} has no values by {method}; it has some by {known}. Make them:  "
+            f"benchlake attribution run {run_id[:8]} --method {method}"
+        )
     return found.sort(["method", "settings", "value", "unit_id"], descending=[False, False, True, False])
 
 
@@ -150,14 +154,19 @@ class CreditMark(Mark):
 def find_unit(lake: Lake, word: str, reference: str) -> DatabitKey:
     """The version that a word means: an example by the beginning of its id, as a run showed it, or a data unit.
 
-    Raises `UserError` when it means none or several.
+    An example that the run gave no value means its data unit as it is now. Raises `UserError` when the word means none
+    or several.
     """
     run_id = str(read_run(lake, reference)["optimization_run_id"])
     rows = lake.read(ATTRIBUTIONS, columns=["unit_id"], where={"run_id": run_id, "unit_kind": "example"})
     ids = rows.filter(pl.col("unit_id").str.starts_with(word))["unit_id"].unique().to_list()
-    if len(ids) != 1:
-        return find_databit(lake, word)
-    return DatabitKey(*read_units(lake, run_id, ids)[ids[0]])
+    if len(ids) == 1:
+        return DatabitKey(*read_units(lake, run_id, ids)[ids[0]])
+    examples = lake.read(EXAMPLES, columns=["example_id", "databit_id", "databit_version"])
+    found = examples.filter(pl.col("example_id").str.starts_with(word)) if word else examples.clear()
+    if found.height == 1:
+        return DatabitKey(*found.select("databit_id", "databit_version").row(0))
+    return find_databit(lake, word)
 
 
 def lineage_marks(lake: Lake, graph: LineageGraph, reference: str, *, of: str) -> Mapping[DatabitKey, CreditMark]:

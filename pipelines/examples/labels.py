@@ -51,7 +51,7 @@ def _conditions(rows: pl.DataFrame, wanted: ExampleFilter) -> Iterator[Condition
         yield _condition("tag", tag, rows["tags"].explode(empty_as_null=True))
     if wanted.min_effectiveness is not None:
         scores = rows["effectiveness_score"].drop_nulls()
-        highest = [f"{scores.max():.3f}"] if scores.len() else []
+        highest = [f"{max(scores.to_list()):.3f}"] if scores.len() else []
         count = int((scores >= wanted.min_effectiveness).sum())
         yield Condition(kind="effectiveness", wanted=str(wanted.min_effectiveness), example_count=count, known=highest)
 

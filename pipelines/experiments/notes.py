@@ -15,6 +15,13 @@ from pipelines.experiments.scenarios import find_scenario
 from pipelines.runs.remarks import Act, find_run, write_notes
 
 
+def check_subject_kind(kind: str) -> str:
+    """The kind itself; raises `UserError` for one that has no notes."""
+    if kind not in _FINDERS:
+        raise UserError.unknown("kind of subject", kind, _FINDERS)
+    return kind
+
+
 def note_subject(lake: Lake, subject: str) -> tuple[str, str]:
     """Kind and whole id of what `KIND:ID` means: `pair:81bc/3fa2`, `sample:3fa2/fact-japan`, `decision:7c1e`.
 

@@ -173,7 +173,7 @@ def add_note(lake: Lake, runs: pl.DataFrame, text: str, *, act: Act) -> int:
 def write_notes(lake: Lake, subject_kind: str, subject_ids: Sequence[str], text: str, *, act: Act) -> int:
     """Write the same note on things of one kind of `NOTE_SUBJECTS`; the number of notes."""
     if not text.strip():
-        raise UserError("A note needs a text.")
+        raise UserError("A note needs a text:  -m 'what you saw'")
     rows = pl.DataFrame(
         [
             {

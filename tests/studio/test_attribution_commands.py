@@ -80,13 +80,13 @@ def test_a_run_is_valued_and_looked_at(attribution, tmp_path) -> None:
 
     table = attribution("top", "latest", "--method", "leave_one_out").stdout
     assert "indistinguishable from 0" in " ".join(table.split())
-    rows = json.loads(attribution("top", "--method", "leave_one_out", "--chart", "top.svg", "--json").stdout)
+    rows = json.loads(attribution("top", "--method", "leave_one_out", "--svg", "top.svg", "--json").stdout)
     assert [row["finding"] for row in rows] == ["helpful", "indistinguishable", "indistinguishable"]
     assert (tmp_path / "top.svg").read_text().startswith("<svg")
-    assert "add --method" in attribution("top", "--chart", "x.svg").stderr
+    assert "add --method" in attribution("top", "--svg", "x.svg").stderr
 
     unit = rows[0]["unit_id"][:10]
-    history = json.loads(attribution("unit", unit, "--chart", "unit.svg", "--json").stdout)
+    history = json.loads(attribution("unit", unit, "--svg", "unit.svg", "--json").stdout)
     # A demo is one of the training examples, which are valued by their vectors as well.
     assert {row["method"] for row in history} == {"knn_shapley", "leave_one_out", "lineage_rollup"}
     assert (tmp_path / "unit.svg").read_text().startswith("<svg")

@@ -111,7 +111,7 @@ def test_an_optimisation_is_told_as_it_goes_and_can_be_looked_at(dspy, tmp_path)
     shown = json.loads(dspy("show", run["optimization_run_id"][:8], "--json").stdout)
     assert (shown["conclusion"], shown["requested_by"]) == ("improved", "ada")
     assert "labeled_few_shot on" in dspy("show").stdout
-    trials = json.loads(dspy("trials", "latest", "--chart", "t.svg", "--json").stdout)
+    trials = json.loads(dspy("trials", "latest", "--svg", "t.svg", "--json").stdout)
     assert [row["trial_kind"] for row in trials] == ["start", "candidate", "start", "best"]
     assert (tmp_path / "t.svg").read_text().startswith("<svg")
     best = trials[-1]["program_id"][:8]

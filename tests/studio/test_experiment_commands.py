@@ -154,6 +154,11 @@ def test_notes_on_other_things_than_runs(filled) -> None:
     assert len(json.loads(filled("note", "list", "--json").stdout)) == 1
 
 
+def test_a_kind_that_has_no_notes_is_refused(filled) -> None:
+    said = filled("note", "list", "--on", "moon")
+    assert (said.returncode, "kind of subject" in said.stderr) == (3, True)
+
+
 @pytest.mark.parametrize(
     "subject", ["pair:cand", "sample:cand/none", "example:x", "decision:x", "moon:1", "run", "run:"]
 )

@@ -39,7 +39,7 @@ def test_texts_are_embedded_found_and_followed(index, lake) -> None:
     assert "Everything is up to date." in index("status").stdout
     shown = index("search", "parcel").stdout
     assert ("refund of a parcel" in shown, "\x1b" in shown) == (True, False)
-    (best,) = json.loads(index("search", "hours", "--count", "1", "--source", "prompts", "--json").stdout)
+    (best,) = json.loads(index("search", "hours", "--limit", "1", "--source", "prompts", "--json").stdout)
     assert (best["rank"], best["text_source"], best["text"]) == (1, "prompts", "opening\nhours\x1b[31m")
 
     lake.remove("silver.embeddings", lake.read("silver.embeddings").head(1))

@@ -1,4 +1,5 @@
 import csv
+import datetime as dt
 import io
 import json
 
@@ -32,8 +33,6 @@ def test_control_and_bidirectional_characters_are_shown_not_obeyed() -> None:
 
 
 def test_json_keeps_nested_values_dates_and_bytes() -> None:
-    import datetime as dt
-
     rows = pl.DataFrame({"d": [dt.date(2026, 11, 21)], "s": [[{"scorer": "a", "value": 1.0}]], "b": [b"\xff"]})
     assert json.loads(as_json(rows)) == [{"d": "2026-11-21", "s": [{"scorer": "a", "value": 1.0}], "b": "/w=="}]
 
@@ -52,6 +51,25 @@ def test_rows_that_fit_are_a_table_and_markup_in_them_is_text(capsys, monkeypatc
     out = capsys.readouterr().out
     assert "verdict" in out.splitlines()[1]
     assert "[bold]not bold[/bold]\\x1b[2J" in out
+
+
+def test_people_see_instants_to_the_minute_ids_by_their_beginning_and_words_whole(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    uuid = "0b57ffa4-4cf1-58be-bae3-360393c8b7bc"
+    at = dt.datetime(2026, 11, 21, 14, 42, 37, 774641, tzinfo=dt.UTC)
+    rows = pl.DataFrame({"run_id": [uuid], "other_id": [uuid], "designated_at": [at], "is_deleted": [False]})
+    print_table(rows)
+    out = capsys.readouterr().out
+    assert [line.split() for line in out.splitlines() if "0b57ffa4" in line] == [
+        ["0b57ffa4", "0b57ffa4", "2026-11-21", "14:42", "no"]
+    ]
+    # Names of columns break behind underscores alone.
+    assert [word for word in out.split() if word.startswith("is")] == ["is_"]
+    assert "deleted" in out
+    monkeypatch.setenv("COLUMNS", "200")
+    print_table(rows, is_exact=True)
+    exact = capsys.readouterr().out
+    assert all(word in exact for word in (uuid, "14:42:37.774641+00:00", "False", "is_deleted"))
 
 
 def test_long_results_say_how_many_rows_are_not_shown(capsys) -> None:
