@@ -6,7 +6,6 @@ Pure but for `read_beside`, which collects what is shown. Tables of single rows 
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from pipelines.evidence.parted_pairs import list_parted_pairs
 from pipelines.evidence.policy import Gate, Policy
 from pipelines.evidence.render_tokens import parted_side_by_side
 from pipelines.evidence.telling import most_different_pairs
+from pipelines.runs.repository_pages import commit_page, repository_page
 
 SHOWN_PAIRS = 10
 # Each picture is some 30 kB of the event that Dagster stores.
@@ -32,9 +32,6 @@ SHOWN_DIVERGENCES = 3
 
 _SIDES = ("candidate", "baseline")
 _WORST_FIRST = ("fail", "inconclusive", "pass")
-_COMMIT = re.compile("[0-9a-f]{7,64}")
-_WEB_REPOSITORY = re.compile(r"https?://[\w.-]+(?::\d+)?(?:/[\w.~-]+)+")
-_SSH_REPOSITORY = re.compile(r"(?:ssh://)?git@([\w.-]+)[:/]([\w./~-]+)")
 # Where the rows behind a gate of each family are.
 _READ_ON = {
     "score_parity": ("gold.contingencies", "gold.output_diffs"),
@@ -157,26 +154,16 @@ def _code_line(comparison: Mapping[str, Any], candidate: Mapping[str, Any], base
         return ""
     sides = [f"`{comparison[f'{side}_run_id'][:8]}` {link}" for side, link in zip(_SIDES, links, strict=True)]
     line = f"- {sides[0]} against {sides[1]}"
-    page = _repository_page(candidate)
-    if all(links) and page and page == _repository_page(baseline) and candidate["commit"] != baseline["commit"]:
+    page, other = (repository_page(version.get("repository_url")) for version in (candidate, baseline))
+    if all(links) and page and page == other and candidate["commit"] != baseline["commit"]:
         line += f": [what lies between]({page}/compare/{baseline['commit']}...{candidate['commit']})"
     return line
 
 
 def _commit_link(version: Mapping[str, Any]) -> str:
-    commit, page = version.get("commit") or "", _repository_page(version)
-    if not page or not _COMMIT.fullmatch(commit):
-        return ""
-    return f"[{commit[:8]}]({page}/commit/{commit}){' and changes' if version.get('is_dirty') else ''}"
-
-
-def _repository_page(version: Mapping[str, Any]) -> str:
-    """The repository's web page; empty for anything that is not plainly one, since the text came from a file."""
-    url = (version.get("repository_url") or "").removesuffix(".git")
-    by_ssh = _SSH_REPOSITORY.fullmatch(url)
-    if by_ssh:
-        url = f"https://{by_ssh[1]}/{by_ssh[2]}"
-    return url if _WEB_REPOSITORY.fullmatch(url) else ""
+    commit = version.get("commit") or ""
+    page = commit_page(version.get("repository_url"), commit)
+    return f"[{commit[:8]}]({page}){' and changes' if version.get('is_dirty') else ''}" if page else ""
 
 
 def _worst(verdicts: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from assets.tables import asset_key, table_metadata, table_spec
 from pipelines.drawing import as_markdown_image
 from pipelines.evidence.render import escape_markdown
 from pipelines.trends.groups import GROUPS
-from pipelines.trends.listing import ChangeQuery, list_changes, open_regressions, readable_changes
+from pipelines.trends.listing import ChangeQuery, between_words, list_changes, open_regressions, readable_changes
 from pipelines.trends.pictures import draw_series
 from pipelines.trends.sample_history import seed_sample_history
 from pipelines.trends.steps import acknowledge, update_changes, update_series
@@ -40,7 +40,9 @@ def trends(installation: dg.ResourceParam[Installation]) -> Iterator[dg.Material
     lake, config, now = installation.lake, installation.config.trends, dt.datetime.now(dt.UTC)
     series = update_series(lake)
     sample_rows = seed_sample_history(lake, now=now) if config.sample_history else 0
-    changes = update_changes(lake, now=now, minimum_change_ratio=config.minimum_change_ratio)
+    changes = update_changes(
+        lake, now=now, minimum_change_ratio=config.minimum_change_ratio, history=installation.code_history
+    )
     newest = list_changes(lake, ChangeQuery(), limit=SHOWN_CHANGES)
     facts = table_metadata(lake, TREND_TABLES)
     shown: dict[str, dict[str, dg.MetadataValue | int]] = {
@@ -114,6 +116,7 @@ def acknowledge_one(
         now=dt.datetime.now(dt.UTC),
         is_withdrawn=config.is_withdrawn,
         minimum_change_ratio=installation.config.trends.minimum_change_ratio,
+        history=installation.code_history,
     )
     context.log.info("%s of %s is now %s.", change["metric"], change["suite"], change["state"])
 
@@ -132,7 +135,7 @@ def _change_table(changes: pl.DataFrame) -> str:
         return NO_CHANGES
     rows = readable_changes(changes)
     return markdown_table(
-        ["change", "state", "direction", "series", "level", "since", "commits", "pull requests", "q", "runs since"],
+        ["change", "state", "direction", "series", "level", "since", "commits", "between", "q", "runs since"],
         (
             [
                 f"`{row['change']}`",
@@ -142,13 +145,18 @@ def _change_table(changes: pl.DataFrame) -> str:
                 escape_markdown(row["level"]),
                 str(row["since"]),
                 f"`{row['commits']}`" if row["commits"].replace(".", "").isalnum() else escape_markdown(row["commits"]),
-                escape_markdown(row["pull_requests"]),
+                between,
                 f"{row['q']:.1g}" if row["q"] is not None else "",
                 str(row["runs_since"]),
             ]
-            for row in rows.iter_rows(named=True)
+            for row, between in zip(rows.iter_rows(named=True), _between(changes), strict=True)
         ),
     )
+
+
+def _between(changes: pl.DataFrame) -> list[str]:
+    """What was merged between the commits of each change; numbers that are none are only text."""
+    return [between_words(row, form="markdown") for row in changes.iter_rows(named=True)]
 
 
 def _pictures(installation: Installation, changes: pl.DataFrame) -> dict[str, dg.MetadataValue]:

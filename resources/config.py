@@ -136,6 +136,9 @@ class TrendsConfig(_Section):
     alarm_days: int = Field(
         default=30, ge=1, description="Confirmed regressions of so many days fail or warn until acknowledged."
     )
+    repository: str | None = Field(
+        default=None, description="Clone in which commits of runs are looked for; default the working folder."
+    )
     severities: TrendSeverities = TrendSeverities()
 
 

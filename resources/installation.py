@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipelines.embeddings.service import EmbeddingService
     from pipelines.evidence.policy import Policy
     from pipelines.runs.suites import Suite, WrittenSuite
+    from pipelines.trends.code_history import CodeHistory
 
 # How far long work is: done, total, what is being done.
 Progress = Callable[[int, int, str], None]
@@ -46,6 +47,13 @@ class Installation:
     def lake(self) -> Lake:
         """The configured lake."""
         return self.config.open_lake(self.state)
+
+    @property
+    def code_history(self) -> CodeHistory:
+        """The repository in which commits of runs are looked for."""
+        from resources.code_history import GitHistory
+
+        return GitHistory(folder=self.folder / (self.config.trends.repository or ""))
 
     @cached_property
     def landing(self) -> Path:

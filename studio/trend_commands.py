@@ -73,6 +73,8 @@ def trends(
     """
     if context.invoked_subcommand is not None:
         return
+    import polars as pl
+
     from lake.errors import UserError
     from lake.tables.trends import STATES
     from pipelines.runs.run_query import parse_instant
@@ -102,7 +104,10 @@ def trends(
     elif rows.is_empty():
         sys.stdout.write(_nothing(lake.row_count("gold.trend_series")))
     else:
-        shown = readable_changes(rows.head(limit or SHOWN_ROWS)).drop("pull_requests", "q", "runs_since")
+        told = readable_changes(rows.head(limit or SHOWN_ROWS)).drop("q", "runs_since")
+        # What lies between stands below the commits: an eighth column would not fit a narrow terminal.
+        between = pl.when(pl.col("between") == "").then(pl.lit("")).otherwise(pl.lit("\n") + pl.col("between"))
+        shown = told.with_columns(pl.col("commits") + between).drop("between")
         print_table(shown, title="Changes", verdict_column="state")
         sys.stdout.write(_more(rows.height - shown.height, "changes"))
         sys.stdout.write(
@@ -119,7 +124,7 @@ def _up_to_date(now: dt.datetime) -> Lake:
     installation = open_installation()
     update_series(installation.lake)
     ratio = installation.config.trends.minimum_change_ratio
-    update_changes(installation.lake, now=now, minimum_change_ratio=ratio)
+    update_changes(installation.lake, now=now, minimum_change_ratio=ratio, history=installation.code_history)
     return installation.lake
 
 
@@ -208,11 +213,14 @@ def trends_show(
 ) -> None:
     """Show the runs of one series in order, and draw it: levels, noise band, changes with their commits.
 
+    Below the table stand its changes, with the pull requests that were merged between the two levels.
+
     Example:  benchlake trends show 3fa2 --svg latency.svg
     """
-    from pipelines.trends.listing import find_series, read_series
+    from pipelines.trends.listing import changes_of, find_series, read_series
     from pipelines.trends.pictures import draw_series
     from studio.rendering import emit
+    from studio.trend_rendering import change_text
 
     lake = _up_to_date(dt.datetime.now(dt.UTC))
     series_id = find_series(lake, series)
@@ -223,6 +231,9 @@ def trends_show(
     chosen = "json" if as_json else form
     shown = ["ordered_at", "value", "unit", "sample_count", "commit", "pull_request", "run_id"]
     emit(rows.select(shown) if chosen == "table" else rows, chosen)
+    if chosen == "table":
+        for change in changes_of(lake, series_id).iter_rows(named=True):
+            sys.stdout.write(change_text(change))
 
 
 @trends_app.command("acknowledge")
@@ -249,6 +260,7 @@ def trends_acknowledge(
         now=act.at,
         is_withdrawn=withdraw,
         minimum_change_ratio=installation.config.trends.minimum_change_ratio,
+        history=installation.code_history,
     )
     words = [row["suite"], row["backend"], row["metric"], row["variant"]]
     sys.stdout.write(f"{row['change_id'][:8]} {printable(' '.join(filter(None, words)))}: now {row['state']}.\n")
@@ -298,7 +310,7 @@ def _ask_again(backend: str, run_count: int, now: dt.datetime) -> None:
 
 @trends_app.command("detect")
 def trends_detect(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE.csv...", help="CSV files, one series each.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.csv", help="CSV files, one series each.")],
     column: Annotated[
         str | None,
         typer.Option("--value", help="Header of the column with the numbers, or its place from 0; told when absent."),

@@ -1,13 +1,30 @@
-"""What the detector says of outside series, in words for people and as JSON for programs."""
+"""Changes of series in words for people, and what the detector says of outside series also as JSON for programs."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipelines.trends.detector import Detection
+
+
+def change_text(row: Mapping[str, Any]) -> str:
+    """A change of a series on a line, and below it the pages of the pull requests between its commits."""
+    from pipelines.trends.code_history import linked_pull_requests
+    from pipelines.trends.listing import between_words
+    from studio.rendering import printable
+
+    commits = f"{(row['last_commit'] or '?')[:8]}..{(row['first_commit'] or '?')[:8]}"
+    between = between_words(row)
+    line = (
+        f"{row['change_id'][:8]}  {row['state']} {row['direction']} since {row['changed_at']:%Y-%m-%d}: "
+        f"{row['before']:.4g} became {row['after']:.4g}, {commits}{f' ({between})' if between else ''}"
+    )
+    pages = [f"          {page}" for _, page in linked_pull_requests(row) if page]
+    return "".join(f"{printable(each)}\n" for each in (line, *pages))
 
 
 def print_detections(files: list[Path], series: list[list[float]], *, as_json: bool) -> None:

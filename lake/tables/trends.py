@@ -102,7 +102,16 @@ class TrendRegressions(dy.Schema):
     last_run_id = dy.String(description="Last run of the old level.")
     first_commit = dy.String(nullable=True, description="Commit of the first run of the new level.")
     last_commit = dy.String(nullable=True, description="Commit of the last run of the old level.")
-    pull_requests = dy.List(dy.String(), description="Pull requests of the runs from the old level to the new.")
+    repository_url = dy.String(
+        nullable=True, description="Repository of the first run of the new level, as its source says."
+    )
+    commit_count = count("Commits after the last up to the first; null where their history cannot be read.")
+    pull_requests = dy.List(
+        dy.String(),
+        nullable=True,
+        description="Numbers of the pull requests between the levels: those that runs name, and those that the "
+        "messages of the commits between name; null where neither is known.",
+    )
     changed_at = timestamp("`ordered_at` of the first run of the new level.", nullable=False)
     run_date = dy.Date(description="UTC date of the first run of the new level.")
     before = measure(_UNIT, "Median before.", nullable=False)

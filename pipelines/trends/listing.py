@@ -6,11 +6,13 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
 from lake.errors import UserError
+from pipelines.evidence.render import escape_markdown
+from pipelines.trends.code_history import linked_pull_requests
 from pipelines.trends.detector import MINIMUM_LENGTH
 from pipelines.trends.groups import group_of
 from pipelines.trends.series import IDENTITY, SERIES
@@ -75,10 +77,22 @@ def readable_changes(rows: pl.DataFrame) -> pl.DataFrame:
         level=pl.Series([_level(row) for row in rows.iter_rows(named=True)], dtype=pl.String),
         since=pl.col("changed_at").dt.date(),
         commits=pl.concat_str(_commit("last_commit"), pl.lit(".."), _commit("first_commit")),
-        pull_requests=pl.col("pull_requests").list.join(", "),
+        between=pl.Series([between_words(row) for row in rows.iter_rows(named=True)], dtype=pl.String),
         q=pl.col("q_value"),
         runs_since="later_count",
     )  # fmt: skip
+
+
+def between_words(row: Mapping[str, Any], *, form: Literal["plain", "markdown"] = "plain") -> str:
+    """What lies between the commits of a change: `3 commits, #12 #15`; empty where nothing is known of it."""
+    count = row["commit_count"]
+    parts = [] if count is None else [f"{count} commit{'' if count == 1 else 's'}"]
+    numbers = []
+    for number, page in linked_pull_requests(row):
+        named = number if form == "plain" else escape_markdown(number)
+        text = f"#{number}" if number.isdigit() else named
+        numbers.append(f"[{text}]({page})" if page and form == "markdown" else text)
+    return ", ".join([*parts, *([" ".join(numbers)] if numbers else [])])
 
 
 def list_series(lake: Lake, query: SeriesQuery | None = None, *, limit: int | None = None) -> pl.DataFrame:
@@ -134,6 +148,12 @@ def find_series(lake: Lake, word: str) -> str:
 def read_series(lake: Lake, series_id: str) -> pl.DataFrame:
     """The points of a series in order."""
     return lake.read(SERIES, where={"series_id": series_id}).sort("ordered_at", "run_id")
+
+
+def changes_of(lake: Lake, series_id: str) -> pl.DataFrame:
+    """The followed changes of a series, the latest first."""
+    rows = lake.read(REGRESSIONS, where={"series_id": series_id})
+    return rows.sort("changed_at", "change_id", descending=True)
 
 
 def open_regressions(lake: Lake, *, since: dt.datetime) -> pl.DataFrame:

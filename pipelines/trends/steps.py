@@ -16,6 +16,7 @@ import polars as pl
 from lake.errors import UserError
 from lake.identity import derived_id, json_digest
 from lake.tables import contract_of
+from pipelines.trends.code_history import CodeHistory, with_code_between
 from pipelines.trends.detector import DETECTOR_VERSION, MINIMUM_CHANGE_RATIO, Detection, detect_many
 from pipelines.trends.series import METRIC_COLUMNS, OUTPUT_COLUMNS, RUN_COLUMNS, SERIES, series_rows
 from pipelines.trends.significance import share_discoveries
@@ -72,11 +73,16 @@ def update_series(lake: Lake) -> SeriesResult:
 
 
 def update_changes(
-    lake: Lake, *, now: dt.datetime, minimum_change_ratio: float = MINIMUM_CHANGE_RATIO
+    lake: Lake,
+    *,
+    now: dt.datetime,
+    minimum_change_ratio: float = MINIMUM_CHANGE_RATIO,
+    history: CodeHistory | None = None,
 ) -> ChangesResult:
     """Look at every series that got a point (or lost one) since the last time, and follow its changes.
 
-    False discoveries are controlled over all series that are looked at together.
+    False discoveries are controlled over all series that are looked at together. `history` is asked what was merged
+    between the commits of a change.
     """
     versions = lake.versions([SERIES, ACTS])
     touched = {*_changed(lake, CHANGES_CONSUMER, SERIES, "series_id", version=versions[SERIES])}
@@ -91,7 +97,7 @@ def update_changes(
     q_values = dict(zip(found, shares, strict=True))
     new = dismissed = 0
     for chunk in _parts(series_ids, _SERIES_TOGETHER):
-        added, gone = _follow(lake, chunk, found, q_values, version=versions[SERIES], now=now)
+        added, gone = _follow(lake, chunk, found, q_values, version=versions[SERIES], now=now, history=history)
         new, dismissed = new + added, dismissed + gone
     if series_ids or lake.cursor(CHANGES_CONSUMER, SERIES) < versions[SERIES]:
         lake.move_cursor(CHANGES_CONSUMER, versions)
@@ -113,6 +119,7 @@ def acknowledge(
     now: dt.datetime,
     is_withdrawn: bool = False,
     minimum_change_ratio: float = MINIMUM_CHANGE_RATIO,
+    history: CodeHistory | None = None,
 ) -> Row:
     """Record that somebody accepts a change (the beginning of its id), or takes that back; gives the change as it is.
 
@@ -131,7 +138,7 @@ def acknowledge(
     }
     rows = pl.DataFrame([act], schema=contract_of(ACTS).dtypes)
     lake.append(ACTS, rows, token=act["acknowledgement_id"])
-    update_changes(lake, now=now, minimum_change_ratio=minimum_change_ratio)
+    update_changes(lake, now=now, minimum_change_ratio=minimum_change_ratio, history=history)
     return find_change(lake, row["change_id"])
 
 
@@ -162,6 +169,7 @@ def _follow(
     *,
     version: int,
     now: dt.datetime,
+    history: CodeHistory | None,
 ) -> tuple[int, int]:
     """Write change points and followed changes of some series; how many are new, and how many were dismissed."""
     series = _read_series_rows(lake, series_ids, version=version)
@@ -188,11 +196,28 @@ def _follow(
         dismissed += tracked.dismissed_ids
     lake.replace(POINTS, pl.DataFrame(points, schema=contract_of(POINTS).dtypes), where=where)
     if rows:
-        lake.upsert(REGRESSIONS, as_rows(rows))
+        told = _with_code(lake, rows, [row for own_rows in standing.values() for row in own_rows], history)
+        lake.upsert(REGRESSIONS, as_rows(told))
     if dismissed:
         lake.remove(REGRESSIONS, pl.DataFrame({"change_id": dismissed}))
     before = {row["change_id"] for own_rows in standing.values() for row in own_rows}
     return sum(row["change_id"] not in before for row in rows), len(dismissed)
+
+
+def _with_code(lake: Lake, rows: list[Row], standing: list[Row], history: CodeHistory | None) -> list[Row]:
+    """The rows with their repository and what was merged between their commits."""
+    first_ids = sorted({row["first_run_id"] for row in rows})
+    runs = lake.read(RUNS, columns=["run_id", "code_version"], where={"run_id": first_ids})
+    urls = {run_id: (code or {}).get("repository_url") for run_id, code in runs.iter_rows()}
+    before = {row["change_id"]: row for row in standing}
+    return [
+        with_code_between(
+            {**row, "repository_url": urls.get(row["first_run_id"], row["repository_url"])},
+            history=history,
+            standing=before.get(row["change_id"]),
+        )
+        for row in rows
+    ]
 
 
 _NOTHING = Detection(count=0, period=0, change_points=(), outliers=())

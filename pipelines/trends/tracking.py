@@ -111,6 +111,8 @@ def _seen(points: Sequence[Row], point: ChangePoint, *, q: float, known: Row | N
         "last_run_id": last["run_id"],
         "first_commit": first["commit"],
         "last_commit": last["commit"],
+        "repository_url": known["repository_url"] if known else None,
+        "commit_count": None,
         "pull_requests": _pull_requests(points[point.previous_index + 1 : point.index + 1]),
         "changed_at": first["ordered_at"],
         "run_date": first["run_date"],
