@@ -45,6 +45,8 @@ EXIT_GATE_FAILED = 1
 EXIT_INCONCLUSIVE = 2
 EXIT_USAGE = 3
 EXIT_INTERNAL = 4
+# As a shell says that a program was ended by SIGPIPE.
+EXIT_READER_LEFT = 141
 
 app = typer.Typer(
     name="benchlake",
@@ -93,6 +95,9 @@ def main() -> None:
     except BenchlakeError as error:
         say(str(error))
         sys.exit(EXIT_INTERNAL)
+    except SystemExit:
+        # Typer and Rich end so, with 1, when who reads the output has gone, as `head` does; no gate failed.
+        sys.exit(EXIT_READER_LEFT)
     except Exception as error:  # noqa: BLE001  # the last resort: no traceback unless asked for
         sys.exit(_unexpected(error))
     sys.exit(status if isinstance(status, int) else 0)

@@ -26,6 +26,8 @@ from studio.options import AuthorOption, FormatOption, JsonOption, open_installa
 if TYPE_CHECKING:
     import polars as pl
 
+EXIT_USAGE = 3
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to `benchlake examples`."""
@@ -55,7 +57,8 @@ def import_(
     """Import examples in bulk; importing a file again changes nothing, and edits made since stay.
 
     A record has its inputs and output in fields that are named, or found: question and answer, prompt and completion,
-    instruction and output, inputs and expected_output and the like. What is no example is in bronze.rejects.
+    instruction and output, inputs and expected_output and the like. What is no example is in bronze.rejects; where
+    nothing else was in the files, the exit code is 3.
 
     Example:  benchlake examples import train.jsonl --input question --output answer --function qa --license MIT
     """
@@ -75,9 +78,12 @@ def import_(
         result = import_examples(
             open_installation().lake, files, mapping=mapping, now=act.at, author=act.author, progress=progress
         )
+    # Nothing of what was named could be used: that is bad input, as in the other imports.
+    has_landed = result.rejected_count < result.record_count
+    status = EXIT_USAGE if result.rejected_count and not has_landed else 0
     if as_json:
         write_json(vars(result))
-        return
+        raise typer.Exit(status)
     sys.stdout.write(
         f"{result.file_count} files, {result.record_count} records: {result.created_count} new, "
         f"{result.revised_count} changed, {result.unchanged_count} known, {result.deleted_count} deleted before, "
@@ -85,6 +91,7 @@ def import_(
     )
     if result.rejected_count:
         say("Why:  benchlake sql 'select source_uri, record_index, message from bronze.rejects'")
+    raise typer.Exit(status)
 
 
 def export(

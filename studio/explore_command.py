@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from studio.options import JsonOption, open_installation
+from studio.options import JsonOption, open_installation, say
 
 if TYPE_CHECKING:
     from pipelines.experiments.run_diff import RunDiff
@@ -60,7 +60,11 @@ def explore(
     if filters:
         found = find_runs(lake, filters, now=dt.datetime.now(dt.UTC)).sort("started_at", "run_id")
         chosen.extend(run_id for run_id in found["run_id"].tail(MAX_RUNS - len(chosen)) if run_id not in chosen)
-    diff = diff_runs(read_run_rows(lake, chosen), metrics=metric or (), slices=slices or (), axis=axis)
+    rows = read_run_rows(lake, chosen)
+    diff = diff_runs(rows, metrics=metric or (), slices=slices or (), axis=axis)
+    if metric and not diff.metrics and not diff.curves:
+        known = sorted({found.metric for found in diff_runs(rows, axis=axis).metrics})
+        say(f"No metric of these runs is called {' or '.join(metric)}. There are: {', '.join(known) or 'none'}.")
     show_comparison(diff, "json" if as_json else form, expert=expert)
 
 

@@ -24,7 +24,8 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
     runs = list_runs(lake, limit=1_000).filter(pl.col("run_date") == date)
     comparisons = lake.read("gold.run_comparisons", where={"run_date": date})
     print_table(
-        readable_runs(runs),
+        # What the night asked first, then what an optimisation asked beside it.
+        readable_runs(runs.sort(pl.col("tags").str.contains("optimization", literal=True), maintain_order=True)),
         title=f"Runs of {date} (score: mean; latency: median)",
     )
     print_table(
@@ -56,7 +57,10 @@ def print_night(installation: Installation, *, date: dt.date, seconds: float, pa
 def _report(installation: Installation, date: dt.date) -> str:
     """Where the night's report is; nothing when it could not be written."""
     path = installation.state.reports / date.isoformat() / "night.html"
-    return f"Read:  {path}\n" if path.exists() else ""
+    if not path.exists():
+        return ""
+    is_below = path.is_relative_to(installation.folder)
+    return f"Read:  {path.relative_to(installation.folder) if is_below else path}\n"
 
 
 def _tokens(divergences: pl.DataFrame) -> str:
@@ -89,9 +93,12 @@ def _bands(installation: Installation, date: dt.date) -> str:
 
 
 def readable_runs(runs: pl.DataFrame) -> pl.DataFrame:
-    """Rows of `list_runs` with the columns that fit a terminal."""
+    """Rows of `list_runs` with the columns that fit a terminal; of an optimisation's runs, which program was asked."""
+    tags = pl.col("tags").str.split(", ")
+    others = tags.list.set_difference(["optimization"]).list.sort().list.join(", ")
+    is_of_optimization = tags.list.contains("optimization") & (others != "")
     return runs.select(
-        "suite",
+        pl.when(is_of_optimization).then(pl.format("{} ({})", "suite", others)).otherwise("suite").alias("suite"),
         "backend",
         "status",
         outputs="output_count",

@@ -168,3 +168,24 @@ def test_import_names_every_format_in_its_help() -> None:
 
     told = CliRunner().invoke(app, ["import", "--help"], terminal_width=200).stdout
     assert [kind for kind in IMPORTERS if kind not in told] == []
+
+
+def test_a_reader_who_leaves_is_not_a_gate_that_failed(tmp_path, monkeypatch) -> None:
+    """1 would say so to a script that has `set -o pipefail`."""
+    import errno
+
+    from studio.cli import EXIT_READER_LEFT, main
+
+    class Closed:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "the reader has gone")
+
+        def flush(self) -> None:
+            """Nothing was written."""
+
+    monkeypatch.setenv("BENCHLAKE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(sys, "argv", ["benchlake", "runs"])
+    monkeypatch.setattr(sys, "stdout", Closed())
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == EXIT_READER_LEFT

@@ -131,3 +131,12 @@ def test_a_filter_that_matches_nothing_says_which_labels_there_are(examples, tmp
     refused = examples("export", "out.jsonl", "--tag", "law")
     assert (refused.returncode, "There are: geography, maths." in refused.stderr) == (3, True)
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_an_import_of_which_nothing_lands_is_bad_input(examples, tmp_path) -> None:
+    (tmp_path / "none.jsonl").write_text('{"x": 1}\n')
+    assert examples("import", "none.jsonl").returncode == 3
+    assert examples("import", "none.jsonl", "--json").returncode == 3
+    (tmp_path / "some.jsonl").write_text('{"x": 1}\n{"question": "Who?", "answer": "Ada"}\n')
+    assert examples("import", "some.jsonl").returncode == 0
+    assert examples("import", "some.jsonl").returncode == 0

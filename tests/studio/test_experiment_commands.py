@@ -137,6 +137,11 @@ def test_schemas_are_printed(bench, name) -> None:
     assert json.loads(bench("schema", name).stdout)["$schema"].startswith("https://json-schema.org/")
 
 
+def test_a_metric_that_no_run_has_is_told_with_those_there_are(filled) -> None:
+    said = filled("explore", "base", "cand", "--metric", "nope")
+    assert (said.returncode, "No metric of these runs is called nope. There are: " in said.stderr) == (0, True)
+
+
 def test_a_pairs_link_names_the_baseline_first(filled) -> None:
     told = filled("link", "pair", "base", "cand").stdout
     assert "benchlake diff base-run cand-run" in told

@@ -1,6 +1,8 @@
 """The last lines of a night, from rows."""
 
 import datetime as dt
+import re
+from pathlib import Path
 
 import polars as pl
 
@@ -9,7 +11,7 @@ from pipelines.trends.listing import trend_night
 from pipelines.trends.steps import update_changes, update_series
 from resources.installation import Installation
 from resources.state import State
-from studio.summary import print_night
+from studio.summary import print_night, readable_runs
 from tests.trends.series import put_runs, stepped
 
 
@@ -34,6 +36,27 @@ def test_a_night_without_runs_still_says_where_to_look(tmp_path, capsys) -> None
     assert "Trends: no series got a point.\n" in out
 
 
+def test_runs_of_an_optimisation_say_which_program_was_asked_and_the_report_is_named_from_here(
+    tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    rows = pl.DataFrame(
+        {
+            "suite": ["starter", "orders test", "orders test"],
+            "tags": ["nightly", "best, optimization", "optimization, start"],
+            **dict.fromkeys(("backend", "status"), "x"),
+            **dict.fromkeys(("output_count", "failed_count", "mean_score", "median_latency_ms"), 0),
+        }
+    )
+    assert readable_runs(rows)["suite"].to_list() == ["starter", "orders test (best)", "orders test (start)"]
+    installation = Installation(folder=tmp_path, state=State(home=tmp_path / "s", lake_uri=str(tmp_path / "l")))
+    report = installation.state.reports / "2026-11-21" / "night.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("<html>")
+    print_night(installation, date=dt.date(2026, 11, 21), seconds=3, page="x")
+    assert "Read:  s/reports/2026-11-21/night.html\n" in capsys.readouterr().out
+
+
 def test_a_night_says_what_the_trends_say(tmp_path, capsys) -> None:
     installation = Installation(folder=tmp_path, state=State(home=tmp_path / "s", lake_uri=str(tmp_path / "l")))
     lake = installation.lake
@@ -56,3 +79,16 @@ def test_a_night_says_what_the_trends_say(tmp_path, capsys) -> None:
     assert told in capsys.readouterr().out
     update_changes(lake, now=night + dt.timedelta(days=1))
     assert trend_night(lake, dt.date(2026, 2, 4)).headline == "Trends: no series got a point."
+
+
+def test_the_readme_shows_every_line_that_a_night_ends_with(tmp_path, capsys) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    shown = readme.partition("```text\nRuns of")[2].partition("```")[0]
+    installation = Installation(folder=tmp_path, state=State(home=tmp_path / "s", lake_uri=str(tmp_path / "l")))
+    print_night(installation, date=dt.date(2026, 11, 21), seconds=3, page="x")
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    # A table's title and its columns, and the first word of a line that says something.
+    titles = [line.split(" (")[0].rstrip() for line in printed if line.startswith(("Outputs", "Gates"))]
+    words = [line.split()[0] for line in printed if re.match(r"[A-Z]\w+: ", line)]
+    assert {"Trends:", "Ask:", "Look:"} <= set(words)
+    assert [part for part in [*titles, *words, "Tokens:", "Read:", " rejects, "] if part not in shown] == []
