@@ -176,5 +176,5 @@ def test_what_can_be_no_yardstick_is_told(filled: Lake, run_id: str, key: list[s
 
 
 def test_withdrawing_what_is_not_there_is_told(filled: Lake) -> None:
-    with pytest.raises(UserError, match="there are none"):
+    with pytest.raises(UserError, match=r"No baseline is in force\. Designate one:  benchlake baseline set RUN"):
         withdraw_baseline(filled, "abc", effective=NOW.date(), act=act())
