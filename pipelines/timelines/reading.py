@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
 
 from lake.identity import json_digest
-from lake.predicates import Slice
+from lake.predicates import KeyRange, Slice
 from lake.store import Lake
 from pipelines.evidence.policy import Policy
 from pipelines.evidence.reading import read_plan
 from pipelines.runs.span_spool import place_frame
-from pipelines.timelines.profiles import SPAN_COLUMNS, TIMELINE_VERSION
+from pipelines.timelines.profiles import SPAN_COLUMNS, TIMELINE_VERSION, slim_spans
 
+# As they stand in the table, so many take some 50 MB.
+_SPANS_TOGETHER = 250_000
 RUNS, SPANS = "silver.runs", "silver.spans"
 
 
@@ -26,6 +29,30 @@ def read_spans(lake: Lake, *, run_id: str, run_date: dt.date) -> pl.DataFrame:
     if spans["depth"].null_count():
         spans = place_frame(lake.read(SPANS, where=where)).select(SPAN_COLUMNS)
     return spans
+
+
+def read_slim_spans(lake: Lake, *, run_id: str, run_date: dt.date) -> pl.DataFrame:
+    """The spans of a run as `profiles.slim_spans` gives them.
+
+    A large trace is read in parts, so that only one of them is ever held as it stands in the table.
+    """
+    version = lake.version(SPANS)
+    where: dict[str, Any] = {"run_date": run_date, "run_id": run_id}
+    indexes = lake.read(SPANS, columns=["span_index"], where=where, at=version)["span_index"].sort()
+    if indexes.len() <= _SPANS_TOGETHER:
+        return slim_spans(read_spans(lake, run_id=run_id, run_date=run_date))
+    starts = [*indexes.gather_every(_SPANS_TOGETHER), None]
+    del indexes
+    parts = []
+    for start, stop in pairwise(starts):
+        part_where = {**where, "span_index": KeyRange(start=start, stop=stop)}
+        part = lake.read(SPANS, columns=SPAN_COLUMNS, where=part_where, at=version)
+        if part["depth"].null_count():
+            # An older release imported it, and places are found for a run as a whole.
+            return slim_spans(read_spans(lake, run_id=run_id, run_date=run_date))
+        parts.append(slim_spans(part))
+    # Not made one piece: that would hold all of it twice.
+    return pl.concat(parts, rechunk=False)
 
 
 def runs_with_spans(lake: Lake, run_dates: Sequence[dt.date]) -> pl.DataFrame:

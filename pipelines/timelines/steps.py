@@ -20,7 +20,7 @@ from lake.tables import contract_of
 from pipelines.evidence.policy import Policy
 from pipelines.timelines.diff import diff_profiles
 from pipelines.timelines.profiles import Profile, profile_run
-from pipelines.timelines.reading import plan_diffs, read_spans, runs_with_spans
+from pipelines.timelines.reading import plan_diffs, read_slim_spans, runs_with_spans
 from pipelines.timelines.summaries import DEVICES, DIFFS, SUMMARIES, device_rows, diff_rows, summary_rows
 from pipelines.timelines.warm_up import without_warm_up
 
@@ -52,7 +52,7 @@ def summarise_timelines(lake: Lake, run_dates: Sequence[dt.date], *, mode: Mode 
     written: list[WriteResult] = []
     rows_read = 0
     for run_id, run_date, digest in todo.iter_rows():
-        spans = read_spans(lake, run_id=run_id, run_date=run_date)
+        spans = read_slim_spans(lake, run_id=run_id, run_date=run_date)
         rows_read += spans.height
         place: Slice = {"run_date": run_date, "run_id": run_id}
         summary = summary_rows(profile_run(spans, run_id=run_id), run_date=run_date, input_digest=digest)
@@ -100,7 +100,7 @@ def diff_timelines(
 
 def read_profile(lake: Lake, *, run_id: str, run_date: dt.date) -> tuple[Profile, int]:
     """The profile of a run as it is compared, without its warm-up, and how many spans were read for it."""
-    spans = read_spans(lake, run_id=run_id, run_date=run_date)
+    spans = read_slim_spans(lake, run_id=run_id, run_date=run_date)
     count = spans.height
     spans, warm_up_count = without_warm_up(spans)
     return profile_run(spans, run_id=run_id, warm_up_count=warm_up_count), count

@@ -53,10 +53,10 @@ def device_rows(spans: pl.DataFrame, *, run_id: str, run_date: dt.date, input_di
     timed = rank != UNTIMED
     wall_ns = int(end[timed].max() - start[timed].min()) if timed.any() else 0
     rows = []
-    for (device,), own in spans.with_row_index("place").group_by("device", maintain_order=True):
-        places = own["place"].to_numpy()
-        places = places[timed[places] & ~is_step[places]]
-
+    marks = spans["step"].filter(spans["span_kind"] == "step").n_unique()
+    for device in spans["device"].unique(maintain_order=True):
+        is_own = (spans["device"] == device).to_numpy()
+        places = np.flatnonzero(is_own & timed & ~is_step)
         times = _Times(start=start[places], end=end[places], rank=rank[places])
         computing, communicating = times.covered(COMPUTATION, CPU), times.covered(COMMUNICATION)
         both = computing + communicating - times.covered(COMPUTATION, CPU, COMMUNICATION)
@@ -64,9 +64,9 @@ def device_rows(spans: pl.DataFrame, *, run_id: str, run_date: dt.date, input_di
         rows.append(
             {
                 "device": device,
-                "span_count": own.height,
-                "lane_count": own["lane"].n_unique(),
-                "step_count": spans.filter(pl.col("span_kind") == "step")["step"].n_unique(),
+                "span_count": int(is_own.sum()),
+                "lane_count": spans["lane"].filter(pl.Series(is_own)).n_unique(),
+                "step_count": marks,
                 "wall_ns": wall_ns,
                 "busy_ns": busy_ns,
                 "idle_ns": wall_ns - busy_ns,

@@ -15,7 +15,9 @@ time, and differences of shares add up to the difference of the wall times.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 # Classes of spans in the order above; UNTIMED spans mark or describe, and nobody waits for them.
 COMPUTATION, COMMUNICATION, COPY, CPU, UNTIMED = range(5)
 _CLASSES = 4
+# So many spans or pieces are worked on at once; of more, memory would hold a dozen columns.
+_TOGETHER = 250_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +52,57 @@ def share_wall_time(
         return WallTime(share=np.zeros(start.size), idle_ns=0.0, wall_ns=0)
     origin = int(start[is_timed].min())
     wall_ns = int(end[is_timed].max()) - origin
-    owner, low, high = own_pieces(start, end, parent)
-    timed = is_timed[owner]
-    owner, low, high = owner[timed], low[timed] - origin, high[timed] - origin
+    owner, low, high = _timed_pieces(start, end, parent, is_timed)
+    share = np.zeros(start.size)
+    busy_ns = 0
+    for chosen, lows, highs in _blocks(low, high):
+        busy_ns += _share_out(share, owner[chosen], lows - origin, highs - origin, rank)
+    return WallTime(share=share, idle_ns=float(wall_ns - busy_ns), wall_ns=wall_ns)
+
+
+def _timed_pieces(
+    start: NDArray[np.int64], end: NDArray[np.int64], parent: NDArray[np.int64], is_timed: NDArray[np.bool_]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """`own_pieces` of the timed spans, found for so many spans at a time, since a dozen columns are held meanwhile."""
+    found = []
+    for first in range(0, start.size, _TOGETHER):
+        last = min(first + _TOGETHER, start.size)
+        children = np.flatnonzero((parent >= first) & (parent < last))
+        near = np.concatenate([np.arange(first, last), children])
+        above = np.concatenate([np.full(last - first, -1, dtype=np.int64), parent[children] - first])
+        owner, low, high = own_pieces(start[near], end[near], above)
+        # Children are here to be cut out; their own pieces are found among their own.
+        keep = owner < last - first
+        keep[keep] = is_timed[owner[keep] + first]
+        found.append(((owner[keep] + first).astype(np.int32), low[keep], high[keep]))
+    owners, lows, highs = zip(*found, strict=True)
+    return np.concatenate(owners), np.concatenate(lows), np.concatenate(highs)
+
+
+def _blocks(
+    low: NDArray[np.int64], high: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64] | slice, NDArray[np.int64], NDArray[np.int64]]]:
+    """Stretches of time in which about so many pieces begin: places of the pieces in it, cut to it."""
+    if low.size <= _TOGETHER:
+        yield slice(None), low, high
+        return
+    edges = [*np.unique(np.sort(low)[::_TOGETHER]).tolist(), int(high.max())]
+    for begin, finish in pairwise(edges):
+        chosen = np.flatnonzero((low < finish) & (high > begin))
+        yield chosen, np.maximum(low[chosen], begin), np.minimum(high[chosen], finish)
+
+
+def _share_out(
+    share: NDArray[np.float64],
+    owner: NDArray[np.int32],
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
+    rank: NDArray[np.int8],
+) -> int:
+    """Add to `share` what each owner has of a stretch of time; gives how long anything ran in it."""
     moments, places = np.unique(np.concatenate([low, high]), return_inverse=True)
     begin, finish = places[: low.size], places[low.size :]
     lengths = np.diff(moments)
-    share = np.zeros(start.size)
     is_free = np.ones(lengths.size, dtype=bool)
     for one in range(_CLASSES):
         mine = np.flatnonzero(rank[owner] == one)
@@ -66,7 +114,7 @@ def share_wall_time(
         upto = np.concatenate([[0.0], np.cumsum(each)])
         np.add.at(share, owner[mine], upto[finish[mine]] - upto[begin[mine]])
         is_free &= running == 0
-    return WallTime(share=share, idle_ns=float(wall_ns - lengths[~is_free].sum()), wall_ns=wall_ns)
+    return int(lengths[~is_free].sum())
 
 
 def covered_ns(start: NDArray[np.int64], end: NDArray[np.int64]) -> int:

@@ -61,4 +61,5 @@ def _own_after(spans: pl.DataFrame, is_early: NDArray[np.bool_], cut: int) -> ND
     owner, low, high = own_pieces(start, start + near["duration_ns"].to_numpy(), parent_places(near))
     found = np.zeros(near.height, dtype=np.int64)
     np.add.at(found, owner, np.maximum(high - np.maximum(low, cut), 0))
-    return found[is_early[is_early | is_child]]
+    own: NDArray[np.int64] = found[is_early[is_early | is_child]]
+    return own

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from lake.errors import UserError
+from lake.predicates import Slice
 from pipelines.evidence.render import escape_markdown
 from pipelines.trends.code_history import linked_pull_requests
 from pipelines.trends.detector import MINIMUM_LENGTH
@@ -192,7 +193,7 @@ def trend_night(lake: Lake, date: dt.date) -> TrendNight:
 
     A regression that was suspected and confirmed on one date counts as confirmed.
     """
-    where = {"run_date": date, "is_sample": False}
+    where: Slice = {"run_date": date, "is_sample": False}
     touched = lake.read(SERIES, columns=["series_id"], where=where)["series_id"].unique()
     points = lake.read(SERIES, columns=["series_id"], where={"series_id": touched.to_list()})
     lengths = points.group_by("series_id").len()["len"]

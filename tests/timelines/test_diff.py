@@ -290,6 +290,18 @@ def test_shares_and_idle_time_add_up_to_the_wall_time(spans: Any) -> None:
     assert found.wall_ns == (max(ends) - min(start for _, start, *_ in spans) if spans else 0)
 
 
+@settings(deadline=None, max_examples=20)
+@given(OPS, st.integers(1, 7))
+def test_wall_time_is_shared_out_alike_in_few_or_many_parts(spans: Any, size: int) -> None:
+    expected = drawn(spans, run_id="a")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pipelines.timelines.wall_time._TOGETHER", size)
+        found = drawn(spans, run_id="a")
+    assert found.idle_ns == expected.idle_ns
+    assert found.names["wall_ns"].to_list() == pytest.approx(expected.names["wall_ns"].to_list())
+    assert found.paths.drop("wall_ns").equals(expected.paths.drop("wall_ns"))
+
+
 CHANGES = {"added": "added", "deleted": "removed", "increased": "increased", "decreased": "decreased",
            "unchanged": "unchanged"}  # fmt: skip
 

@@ -14,6 +14,7 @@ from pipelines.runs.steps import import_paths
 from pipelines.timelines.charts import lanes_chart, waterfall_chart
 from pipelines.timelines.listing import compare_timelines, list_timeline_diffs, spans_of, stretch_to_draw
 from pipelines.timelines.perfetto import TraceSide, merged_trace
+from pipelines.timelines.reading import read_slim_spans
 from pipelines.timelines.staleness import stale_timeline_dates
 from pipelines.timelines.steps import diff_timelines, summarise_timelines
 from tests.evidence.rows import policy
@@ -138,6 +139,18 @@ def test_a_trace_that_was_cut_lands_as_far_as_it_goes(tmp_path: Path) -> None:
     assert 30 < lake.row_count("silver.spans") < 60
     assert lake.read("silver.spans")["self_ns"].null_count() == 0
     assert summarise_timelines(lake, DATES).computed_count == 1
+
+
+def test_a_trace_that_is_read_in_parts_comes_out_the_same(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    summarise_timelines(lake, DATES)
+    diff_timelines(lake, PREVIOUS, DATES)
+    versions = lake.versions(TABLES)
+    for name in ("reading._SPANS_TOGETHER", "profiles._SPANS_TOGETHER"):
+        monkeypatch.setattr(f"pipelines.timelines.{name}", 4)
+    assert read_slim_spans(lake, run_id=runs(lake)[0]["run_id"], run_date=DATES[0]).n_chunks() > 1
+    summarise_timelines(lake, DATES, mode="all")
+    diff_timelines(lake, PREVIOUS, DATES, mode="all")
+    assert lake.versions(TABLES) == versions
 
 
 def test_both_timelines_as_one_trace(lake: Lake) -> None:
