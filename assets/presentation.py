@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import polars as pl
 
 from pipelines.evidence.render import escape_markdown, side_by_side
+from pipelines.plain_texts import shown_number
 from pipelines.runs.imports import ImportResult
 from pipelines.runs.suite_runs import SuiteRunResult
 
@@ -43,7 +44,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def number(value: float | None, unit: str = "") -> str:
     """Four significant digits with the unit, or a dash for what is not known."""
-    return "-" if value is None else f"{value:.4g}{f' {unit}' if unit else ''}"
+    return "-" if value is None else f"{shown_number(value)}{f' {unit}' if unit else ''}"
 
 
 def suite_run_table(results: Sequence[SuiteRunResult]) -> str:

@@ -7,6 +7,7 @@ the reports escape.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,25 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\
 # In a CSV, tabs and line ends are data; terminal escapes and characters that turn the text round are not.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
+# Numbers from here on have their thousands parted; from there on they have an exponent.
+_GROUPED, _HUGE = 10_000, 1e15
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: str) -> str:
     """`text` with every control and bidirectional character written as an escape."""
     return _UNPRINTABLE.sub(_as_escape, text)
+
+
+def shown_number(value: float, *, is_signed: bool = False) -> str:
+    """Four significant digits as people write them: 0.1234, 12.34, 87,040, 559,800,000.
+
+    An exponent stands only where zeros would have to be counted: from a quadrillion on, and below a ten-thousandth.
+    """
+    sign = "+" if is_signed else ""
+    if not _GROUPED <= abs(value) < _HUGE:
+        return f"{value:{sign}.4g}"
+    return f"{round(value, 3 - math.floor(math.log10(abs(value)))):{sign},.0f}"
 
 
 def as_json(rows: pl.DataFrame) -> str:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipelines.plain_texts import shown_number
 from studio.rendering import printable
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def _facts(row: Mapping[str, Any]) -> Iterator[str]:
     if row["search_keys"]:
         yield f"keys       {printable(', '.join(row['search_keys']))}"
     for score in row["quality_scores"]:
-        yield f"score      {printable(score['scorer'])} {score['value']:.4g} (came with it)"
+        yield f"score      {printable(score['scorer'])} {shown_number(score['value'])} (came with it)"
     for score in row["scores"]:
-        value = "-" if score["value"] is None else f"{score['value']:.4g}"
+        value = "-" if score["value"] is None else shown_number(score["value"])
         detail = f" ({printable(score['detail'])})" if score["detail"] else ""
         yield f"score      {score['scorer']} {value}{detail}"
     if row["duplicate_of"]:

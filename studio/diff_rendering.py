@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pipelines.plain_texts import shown_number
 from studio.rendering import printable
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _title(row: Mapping[str, Any]) -> Text:
     if row["similarity_ratio"] is not None:
         title.append(f"  similarity {row['similarity_ratio']:.2f}", style="not bold")
     for flip in row["flips"] or ():
-        scores = f"{flip['baseline_score']:.4g} to {flip['candidate_score']:.4g}"
+        scores = f"{shown_number(flip['baseline_score'])} to {shown_number(flip['candidate_score'])}"
         style = "green" if flip["flip"] == "gained" else "red"
         title.append(f"  {flip['flip']} by {printable(flip['scorer'])}, {scores}", style=style)
     return title

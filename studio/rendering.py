@@ -11,7 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Literal
 
-from pipelines.plain_texts import as_csv, as_json, printable
+from pipelines.plain_texts import as_csv, as_json, printable, shown_number
 
 if TYPE_CHECKING:
     import polars as pl
@@ -133,6 +133,8 @@ def _cell(value: object, *, is_exact: bool) -> str:
         return f"{value:%Y-%m-%d %H:%M}"
     if not is_exact and isinstance(value, bool):
         return "yes" if value else "no"
-    lines = (f"{value:.4g}" if isinstance(value, float) else str(value)).split("\n")
+    if isinstance(value, float):
+        return f"{value:.15g}" if is_exact else shown_number(value)
+    lines = str(value).split("\n")
     text = "\n".join(map(printable, lines))
     return text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"

@@ -16,6 +16,7 @@ import polars as pl
 
 from pipelines.evidence.json_diff import describe, diff_json, parse_container
 from pipelines.evidence.segments import Segment, around_edits, readable_segments
+from pipelines.plain_texts import shown_number
 
 # Characters shown of a side in all.
 CELL_CHARACTERS = 1_200
@@ -97,7 +98,7 @@ def _headline(row: Mapping[str, Any], *, is_rewritten: bool) -> str:
         kind = row["divergence_kind"].replace("_", " ")
         facts.append(f"tokens part at position {row['first_divergence_index']} ({kind})")
     for flip in row.get("flips") or ([row] if row.get("flip") else []):
-        scores = f"{flip['baseline_score']:.4g} to {flip['candidate_score']:.4g}"
+        scores = f"{shown_number(flip['baseline_score'])} to {shown_number(flip['candidate_score'])}"
         facts.append(f"**{flip['flip']}** by {escape_markdown(flip['scorer'])}, {scores}")
     return f"**{sample}**{repeat} in {suite}: {', '.join(facts)}"
 

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 import polars as pl
 
 from pipelines.evidence.render import escape_markdown
+from pipelines.plain_texts import shown_number
 
 # Shown first, worst first; also the words of the headline.
 VERDICT_ORDER = ("fail", "incomparable", "inconclusive", "pass")
@@ -117,7 +118,7 @@ def _sentences(reasons: Sequence[str]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else shown_number(value)
 
 
 def _xml(text: str) -> str:

@@ -14,6 +14,7 @@ from pipelines.evidence.render import escape_markdown
 from pipelines.experiments.metric_diffs import MetricChange, MetricDiff
 from pipelines.experiments.movements import Movement
 from pipelines.experiments.run_diff import ComparedRun, RunDiff
+from pipelines.plain_texts import shown_number
 
 View = Literal["summary", "expert"]
 _WORDS = {
@@ -158,16 +159,16 @@ def _cells(metric: MetricDiff, *, view: View) -> Iterator[str]:
 def _change(change: MetricChange, *, view: View) -> str:
     if change.absolute is None or change.absolute == 0:
         return ""
-    text = f", {change.absolute:+.4g}"
+    text = f", {shown_number(change.absolute, is_signed=True)}"
     if change.relative is not None:
         text += f" ({change.relative:+.1%})"
     if view == "expert" and change.low is not None and change.high is not None:
-        text += f" [{change.low:+.3g}, {change.high:+.3g}]"
+        text += f" [{shown_number(change.low, is_signed=True)}, {shown_number(change.high, is_signed=True)}]"
     return text
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else shown_number(value)
 
 
 def movement_frame(movements: Sequence[Movement]) -> pl.DataFrame:

@@ -12,6 +12,8 @@ from typing import Literal, TypeAlias
 
 import polars as pl
 
+from pipelines.plain_texts import shown_number
+
 SpanKind = Literal["kept", "removed", "added", "moved", "token"]
 View = Literal["summary", "expert"]
 # Characters of one side that a report shows; the command under it shows all.
@@ -122,7 +124,7 @@ def cell_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return shown_number(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {cell_text(item)}" for name, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

@@ -40,6 +40,7 @@ from pipelines.experiments.steps import newest_results
 from pipelines.optimization.charts import trial_chart
 from pipelines.optimization.listing import read_trials, tell_outcome
 from pipelines.optimization.steps import read_run
+from pipelines.plain_texts import shown_number
 from pipelines.runs.listing import list_runs
 from pipelines.timelines.charts import waterfall_chart
 from pipelines.timelines.listing import list_timeline_diffs
@@ -268,4 +269,4 @@ def _versions(lake: Lake, tables: Sequence[str], *, now: dt.datetime, version: s
 
 
 def _text(value: object) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "" if value is None else shown_number(value) if isinstance(value, float) else str(value)
