@@ -102,8 +102,10 @@ class TimelineDiffs(dy.Schema):
     repeat_kind = vocabulary(*REPEAT_KINDS, description="What wall times and the interval are per.")
     candidate_repeat_count = count("Steps or samples of the candidate; 1 for a run.", nullable=False)
     baseline_repeat_count = count("Steps or samples of the baseline; 1 for a run.", nullable=False)
-    candidate_warm_up_count = count("Steps of the candidate left out as warm-up (step 0), or 0.", nullable=False)
-    baseline_warm_up_count = count("The same of the baseline.", nullable=False)
+    candidate_warm_up_count = count(
+        "Steps of the candidate left out as warm-up (step 0), or 0; null in rows of before that was done."
+    )
+    baseline_warm_up_count = count("The same of the baseline.")
     candidate_wall_ns = measure("ns", "The candidate's wall time that it took, per repeat.", min=0, nullable=False)
     baseline_wall_ns = measure("ns", "The same of the baseline.", min=0, nullable=False)
     wall_delta_ns = measure("ns", "Candidate minus baseline; by name, these add up to the run's.", nullable=False)

@@ -106,12 +106,13 @@ class TrendRegressions(dy.Schema):
         nullable=True, description="Repository of the first run of the new level, as its source says."
     )
     commit_count = count("Commits after the last up to the first; null where their history cannot be read.")
-    pull_requests = dy.List(
+    merged_pull_requests = dy.List(
         dy.String(),
         nullable=True,
-        description="Numbers of the pull requests between the levels: those that runs name, and those that the "
-        "messages of the commits between name; null where neither is known.",
+        description="Numbers of the pull requests that the messages of these commits name; null where the history "
+        "cannot be read.",
     )
+    pull_requests = dy.List(dy.String(), description="Pull requests that the runs from the old level to the new name.")
     changed_at = timestamp("`ordered_at` of the first run of the new level.", nullable=False)
     run_date = dy.Date(description="UTC date of the first run of the new level.")
     before = measure(_UNIT, "Median before.", nullable=False)

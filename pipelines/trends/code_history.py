@@ -55,17 +55,17 @@ def with_code_between(
     """
     commits = ("last_commit", "first_commit")
     if standing and standing["commit_count"] is not None and all(row[name] == standing[name] for name in commits):
-        count, merged = standing["commit_count"], standing["pull_requests"] or []
-    else:
-        messages = _messages(row, history)
-        count, merged = (None, []) if messages is None else (len(messages), pull_requests_of(messages))
-    numbers = list(dict.fromkeys([*(row["pull_requests"] or []), *merged]))
-    return {**row, "commit_count": count, "pull_requests": numbers if numbers or count is not None else None}
+        return {**row, **{name: standing[name] for name in ("commit_count", "merged_pull_requests")}}
+    messages = _messages(row, history)
+    if messages is None:
+        return {**row, "commit_count": None, "merged_pull_requests": None}
+    return {**row, "commit_count": len(messages), "merged_pull_requests": pull_requests_of(messages)}
 
 
 def linked_pull_requests(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Number and page of each pull request of a change; the page is empty where the forge is not known."""
-    return [(number, pull_request_page(row["repository_url"], number)) for number in row["pull_requests"] or []]
+    """Each pull request that runs or commits of a change name, and its page; empty where the forge is not known."""
+    numbers = dict.fromkeys([*(row["merged_pull_requests"] or []), *row["pull_requests"]])
+    return [(number, pull_request_page(row["repository_url"], number)) for number in numbers]
 
 
 def _messages(row: Mapping[str, Any], history: CodeHistory | None) -> Sequence[str] | None:

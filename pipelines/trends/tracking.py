@@ -113,6 +113,7 @@ def _seen(points: Sequence[Row], point: ChangePoint, *, q: float, known: Row | N
         "last_commit": last["commit"],
         "repository_url": known["repository_url"] if known else None,
         "commit_count": None,
+        "merged_pull_requests": None,
         "pull_requests": _pull_requests(points[point.previous_index + 1 : point.index + 1]),
         "changed_at": first["ordered_at"],
         "run_date": first["run_date"],

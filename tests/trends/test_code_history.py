@@ -92,7 +92,7 @@ def test_a_change_names_what_was_merged_and_keeps_it(lake: Lake, clone: tuple[Pa
     put_changed(lake, hashes[0], hashes[3], repository_url="git@github.com:team/code.git")
     update_changes(lake, now=NOW, history=GitHistory(folder=folder))
     row = lake.read("gold.trend_regressions").row(0, named=True)
-    assert (row["commit_count"], row["pull_requests"]) == (3, ["12", "15", "7"])
+    assert (row["commit_count"], row["merged_pull_requests"]) == (3, ["12", "15", "7"])
     assert readable_changes(changes_of(lake, row["series_id"]))["between"].to_list() == ["3 commits, #12 #15 #7"]
     assert "[#12](https://github.com/team/code/pull/12)" in between_words(row, form="markdown")
     # Where the next update has no repository at hand, what was read stays.
@@ -100,14 +100,14 @@ def test_a_change_names_what_was_merged_and_keeps_it(lake: Lake, clone: tuple[Pa
     update_series(lake)
     update_changes(lake, now=NOW + dt.timedelta(days=1))
     again = lake.read("gold.trend_regressions").row(0, named=True)
-    assert (again["later_count"], again["commit_count"], again["pull_requests"]) == (11, 3, ["12", "15", "7"])
+    assert (again["later_count"], again["commit_count"], again["merged_pull_requests"]) == (11, 3, ["12", "15", "7"])
 
 
 def test_what_is_not_known_is_null(lake: Lake) -> None:
     put_changed(lake, "a" * 40, "b" * 40)
     update_changes(lake, now=NOW)
     row = lake.read("gold.trend_regressions").row(0, named=True)
-    assert (row["commit_count"], row["pull_requests"], row["repository_url"]) == (None, None, None)
+    assert (row["commit_count"], row["merged_pull_requests"], row["repository_url"]) == (None, None, None)
     assert between_words(row) == ""
 
 
