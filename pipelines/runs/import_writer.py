@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # and memory that does not grow with the number of samples.
 COMMIT_RECORDS = 10_000
 COMMIT_BYTES = 128 << 20
+# The first commit is made sooner, so that what follows is read beside it rather than before it.
+FIRST_COMMIT_BYTES = 32 << 20
 SPAN_COPIES = 3
 # One list of ids in a predicate; beyond it the whole column is read.
 MAX_LISTED = 500
@@ -84,6 +86,7 @@ class ImportWriter:
         self._finished: list[tuple[SourceGroup, list[BatchSummary]]] = []
         self._pending_records = 0
         self._pending_bytes = 0
+        self._commit_bytes = FIRST_COMMIT_BYTES
         self._files = 0
         self._counts = _Counts()
 
@@ -108,7 +111,7 @@ class ImportWriter:
                 # A span's short values are copied several times on their way into a file.
                 + SPAN_COPIES * batch.spans.estimated_size()
             )
-            if self._pending_records >= COMMIT_RECORDS or self._pending_bytes >= COMMIT_BYTES:
+            if self._pending_records >= COMMIT_RECORDS or self._pending_bytes >= self._commit_bytes:
                 self._hand_over()
             on_batch(batch.record_count)
         if all(file.is_unchanged() for file in group.files):
@@ -148,6 +151,7 @@ class ImportWriter:
         )
         self._batches, self._finished = [], []
         self._pending_records = self._pending_bytes = 0
+        self._commit_bytes = COMMIT_BYTES
 
     def _await_commit(self) -> None:
         if self._under_way is not None:
