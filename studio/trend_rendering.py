@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def change_text(row: Mapping[str, Any]) -> str:
     """A change of a series on a line, and below it the pages of the pull requests between its commits."""
+    from pipelines.plain_texts import shown_number
     from pipelines.trends.code_history import linked_pull_requests
     from pipelines.trends.listing import between_words
     from studio.rendering import printable
@@ -21,7 +22,8 @@ def change_text(row: Mapping[str, Any]) -> str:
     between = between_words(row)
     line = (
         f"{row['change_id'][:8]}  {row['state']} {row['direction']} since {row['changed_at']:%Y-%m-%d}: "
-        f"{row['before']:.4g} became {row['after']:.4g}, {commits}{f' ({between})' if between else ''}"
+        f"{shown_number(row['before'])} became {shown_number(row['after'])}, {commits}"
+        f"{f' ({between})' if between else ''}"
     )
     pages = [f"          {page}" for _, page in linked_pull_requests(row) if page]
     return "".join(f"{printable(each)}\n" for each in (line, *pages))

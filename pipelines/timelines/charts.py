@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.drawing import BETTER, NEUTRAL, WORSE, draw
+from pipelines.plain_texts import shown_number
 from pipelines.timelines.families import family_expr
 from pipelines.timelines.telling import TimelineAnswer, contribution_rows, signed_ms
 
@@ -145,7 +146,7 @@ def _whole(side: str, wall_ms: float, place: int) -> dict[str, Any]:
         "low": 0.0,
         "high": wall_ms,
         "kind": "whole",
-        "label": f"{wall_ms:,.4g} ms",
+        "label": f"{shown_number(wall_ms)} ms",
         "end": wall_ms,
     }
 

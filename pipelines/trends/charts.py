@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.drawing import ACCENT, BETTER, NEUTRAL, WORSE, draw
+from pipelines.plain_texts import shown_number
 from pipelines.trends.scores import median, spread
 
 _WIDTH, _HEIGHT = 760, 260
@@ -90,7 +91,7 @@ def _marks(placed: pl.DataFrame, changes: pl.DataFrame) -> list[dict[str, Any]]:
     marks = []
     for row in sorted(known, key=lambda row: places[row["first_run_id"]]):
         ratio = row["change_ratio"]
-        share = f"{ratio:+.1%}" if ratio is not None else f"{row['after'] - row['before']:+.3g}"
+        share = f"{ratio:+.1%}" if ratio is not None else shown_number(row["after"] - row["before"], is_signed=True)
         arrow = {"regression": "worse", "improvement": "better", "shift": "shift"}[row["direction"]]
         commit = (row["first_commit"] or "")[:8]
         doubt = " ?" if row["state"] == "suspected" else ""

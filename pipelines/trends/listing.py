@@ -13,6 +13,7 @@ import polars as pl
 from lake.errors import UserError
 from lake.predicates import Slice
 from pipelines.evidence.render import escape_markdown
+from pipelines.plain_texts import shown_number
 from pipelines.trends.code_history import linked_pull_requests
 from pipelines.trends.detector import MINIMUM_LENGTH
 from pipelines.trends.groups import group_of
@@ -116,7 +117,7 @@ def readable_series(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of `list_series` as a table for people; model and branch stand below what they belong to."""
     below = {name: pl.when(pl.col(name) == "").then(pl.lit("")).otherwise(pl.lit("\n") + pl.col(name))
              for name in ("model", "branch")}  # fmt: skip
-    newest = [f"{value:.4g}{_unit(unit)}" for value, unit in rows.select("newest_value", "unit").iter_rows()]
+    newest = [f"{shown_number(value)}{_unit(unit)}" for value, unit in rows.select("newest_value", "unit").iter_rows()]
     sample = pl.when(pl.col("is_sample")).then(pl.lit(" (sample)")).otherwise(pl.lit(""))
     return rows.select(
         series=pl.col("series_id").str.head(8),
@@ -243,7 +244,7 @@ def _commit(column: str) -> pl.Expr:
 def _level(row: Mapping[str, Any]) -> str:
     """Both levels with their unit, and the share between them."""
     share = "" if row["change_ratio"] is None else f" ({row['change_ratio']:+.1%})"
-    return f"{row['before']:.4g} to {row['after']:.4g}{_unit(row['unit'])}{share}"
+    return f"{shown_number(row['before'])} to {shown_number(row['after'])}{_unit(row['unit'])}{share}"
 
 
 def _unit(unit: str) -> str:
