@@ -61,10 +61,20 @@ class ReadHandles:
                 self._kept.move_to_end(table)
                 return handle
         handle = opened()
-        # Another commit may have come between the look and the opening; then the handle is newer than its mark.
-        if handle is not None and newest is not None and handle.version() == newest.version:
-            with self._lock:
-                self._kept[table] = (newest, handle)
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
+        if handle is not None:
+            self._keep(table, newest, handle)
         return handle
+
+    def keep(self, table: Path, handle: DeltaTable) -> None:
+        """Take a handle over from whoever has just committed with it and will not use it again."""
+        self._keep(table, newest_commit(table), handle)
+
+    def _keep(self, table: Path, newest: Commit | None, handle: DeltaTable) -> None:
+        # Another commit may have come between the look and the opening; then the handle is newer than its mark.
+        if newest is None or handle.version() != newest.version:
+            return
+        with self._lock:
+            self._kept[table] = (newest, handle)
+            self._kept.move_to_end(table)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)

@@ -76,7 +76,7 @@ class Lake:
     """A folder, or a prefix of an object store, that holds one Delta table per contract.
 
     Cheap to make and safe to share between threads: every call sees the newest version, since a handle that is kept
-    for reading serves only until the next commit (`lake/handles.py`), and one to write with is never kept.
+    for reading serves only until the next commit (`lake/handles.py`), and each attempt to write opens one of its own.
     """
 
     def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
@@ -458,7 +458,11 @@ class Lake:
 
         def once() -> tuple[int, int]:
             handle = self.open_for_write(contract)
+            opened = handle.version()
             outcome = attempt(handle)
+            # Over more than its own commit delta-rs has put the handle together; readers get one that was read.
+            if handle.version() <= opened + 1 and "://" not in self.uri:
+                self._handles.keep(Path(self.table_uri(contract.address)), handle)
             return outcome, handle.version()
 
         try:

@@ -22,6 +22,8 @@ _COLUMNS = (
 )  # fmt: skip
 # Beyond so many commits the feed costs more than the table.
 _FOLLOWED_COMMITS = 20
+# Rows that are put in place one by one, and pieces that a frame may consist of.
+_FEW, _MOST_PIECES = 8, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +99,18 @@ def _followed(lake: Lake, standing: Catalogue, version: int) -> pl.DataFrame:
     ordered = feed.with_columns(is_after=is_after).sort("_commit_version", "is_after")
     last = ordered.unique("example_id", keep="last")
     kept = standing.rows.filter(~pl.col("example_id").is_in(last["example_id"].to_list()))
-    arrived = _with_vector_ids(last.filter("is_after").select(_COLUMNS))
-    return pl.concat([kept, arrived]).sort("example_id")
+    return _put_in(kept, _with_vector_ids(last.filter("is_after").select(_COLUMNS)))
+
+
+def _put_in(kept: pl.DataFrame, arrived: pl.DataFrame) -> pl.DataFrame:
+    """Rows put among rows that are in order, without sorting a hundred thousand for the sake of a few."""
+    if arrived.height > _FEW:
+        return pl.concat([kept, arrived]).sort("example_id")
+    for row in arrived.iter_slices(1):
+        place = kept["example_id"].search_sorted(row["example_id"][0])
+        kept = pl.concat([kept[:place], row, kept[place:]])
+    # Each row leaves two cuts, and a frame of many pieces is slow to read.
+    return kept.rechunk() if kept.n_chunks() > _MOST_PIECES else kept
 
 
 def _with_vector_ids(rows: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from lake.tables import contract_of
 from pipelines.databits.reading import read_versions
 from pipelines.databits.revising import Changes, Hand, VersionConflictError, revise_databit
 from pipelines.databits.units import DATABITS
+from pipelines.examples import catalogue
 from pipelines.examples import store as store_module
 from pipelines.examples.catalogue import ExampleFilter
 from pipelines.examples.digests import input_digest
@@ -175,7 +176,10 @@ def test_examples_in_any_order_of_fields_have_one_digest() -> None:
     assert input_digest({"a": 1}) != input_digest({"a": "1"})
 
 
-def test_a_kept_store_sees_what_others_do_as_a_new_one_does(store, lake) -> None:
+@pytest.mark.parametrize(("few", "pieces"), [(100, 1), (100, 64), (0, 64)])
+def test_a_kept_store_sees_what_others_do_as_a_new_one_does(store, lake, monkeypatch, few, pieces) -> None:
+    monkeypatch.setattr(catalogue, "_FEW", few)
+    monkeypatch.setattr(catalogue, "_MOST_PIECES", pieces)
     row = create(store, "first")
     assert store.catalogue().rows.height == 1
     other = ExampleStore(lake)

@@ -10,7 +10,7 @@ import pytest
 from lake import handles
 from lake.handles import ReadHandles, newest_commit
 from lake.store import Lake
-from tests.lake.rows import METRICS, OUTPUTS, metrics, outputs
+from tests.lake.rows import METRICS, OUTPUTS, metric_keys, metrics, outputs, values_of
 
 
 def metric_rows(count):
@@ -31,13 +31,29 @@ def opened(monkeypatch):
 def test_reading_again_opens_nothing_until_somebody_commits(lake, opened) -> None:
     lake.upsert(METRICS, metric_rows(2))
     opened.clear()
-    assert [lake.read(METRICS).height for _ in range(3)] == [2, 2, 2]
-    assert lake.row_count(METRICS) == 2
-    assert lake.changes(METRICS, -1).height == 2
+    reader = Lake.open(lake.uri)
+    assert [reader.read(METRICS).height for _ in range(3)] == [2, 2, 2]
+    assert reader.row_count(METRICS) == 2
+    assert reader.changes(METRICS, -1).height == 2
     assert opened == [METRICS]
-    Lake.open(lake.uri).upsert(METRICS, metric_rows(3))
-    assert lake.read(METRICS).height == 3
-    assert opened.count(METRICS) >= 2
+    lake.upsert(METRICS, metric_rows(3))
+    opened.clear()
+    assert reader.read(METRICS).height == 3
+    assert opened == [METRICS]
+
+
+def test_what_was_written_is_read_by_the_handle_that_wrote_it(lake, opened) -> None:
+    lake.upsert(METRICS, metric_rows(2))
+    opened.clear()
+    lake.upsert(METRICS, metrics({"run 1": 7.0, "run 2": 2.0}))
+    assert opened == [METRICS]
+    assert values_of(lake) == {"run 0": 0.0, "run 1": 7.0, "run 2": 2.0}
+    lake.remove(METRICS, metric_keys(["run 0"]))
+    assert values_of(lake) == {"run 1": 7.0, "run 2": 2.0}
+    assert values_of(lake) == values_of(Lake.open(lake.uri))
+    assert lake.changes(METRICS, -1).equals(Lake.open(lake.uri).changes(METRICS, -1))
+    assert lake.row_count(METRICS) == 2
+    assert opened.count(METRICS) == 4  # two writes and the two lakes that were opened anew
 
 
 def test_a_table_made_anew_in_the_same_place_is_another(lake) -> None:
