@@ -64,7 +64,7 @@ def print_table(
     if not is_narrow and not is_exact:
         cells = [[_short_id(cell) for cell in row] for row in cells]
     names = rows.columns if is_narrow else [_folded(name, cells, place) for place, name in enumerate(rows.columns)]
-    fits = is_narrow or _width(names, cells) <= console.width or rows.width <= MAX_FOLDED_COLUMNS
+    fits = is_narrow or _width(names, cells, gap=2) <= console.width or rows.width <= MAX_FOLDED_COLUMNS
     table = Table(
         title=title or None,
         title_justify="left",
@@ -101,10 +101,10 @@ def print_table(
         console.print(f"{rows.height - TABLE_ROWS} more rows; use --format json or a LIMIT of your own.")
 
 
-def _width(names: list[str], cells: list[list[str]]) -> int:
-    """Characters that a table needs to show every cell on one line, with the space between columns."""
+def _width(names: list[str], cells: list[list[str]], *, gap: int = 3) -> int:
+    """Characters that a table needs to show every cell on one line, with the space between columns and at the edges."""
     columns = list(zip(names, *cells, strict=True))
-    return sum(3 + max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns)
+    return sum(gap + max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns)
 
 
 VERDICT_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "incomparable": "magenta"}
