@@ -234,20 +234,27 @@ def _parse_at(words: list[str]) -> At | None:
 
 @app.command()
 def tables(form: FormatOption = "table", as_json: JsonOption = False) -> None:
-    """List the tables: what one row is, how many there are, newest version."""
+    """List the tables and views: what one row is, how many there are, newest version.
+
+    Without a version: a table that nothing was written to yet, or a view, which is computed when it is asked.
+    """
     import polars as pl
 
     from lake.tables import CONTRACTS
+    from lake.views import VIEWS
     from studio.rendering import emit
 
     lake = open_installation().lake
+    versions = lake.versions(list(CONTRACTS))
+    of_tables = [
+        (table, lake.row_count(table), versions[table] if versions[table] >= 0 else None, contract.grain)
+        for table, contract in CONTRACTS.items()
+    ]
+    of_views = [(name, None, None, f"View: {view.description}") for name, view in VIEWS.items()]
     rows = pl.DataFrame(
-        {
-            "table": list(CONTRACTS),
-            "rows": [lake.row_count(table) for table in CONTRACTS],
-            "version": [lake.version(table) for table in CONTRACTS],
-            "grain": [contract.grain for contract in CONTRACTS.values()],
-        }
+        [*of_tables, *of_views],
+        schema={"table": pl.String, "rows": pl.Int64, "version": pl.Int64, "grain": pl.String},
+        orient="row",
     )
     emit(rows, "json" if as_json else form)
 

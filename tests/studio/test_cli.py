@@ -189,3 +189,12 @@ def test_a_reader_who_leaves_is_not_a_gate_that_failed(tmp_path, monkeypatch) ->
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == EXIT_READER_LEFT
+
+
+def test_tables_without_a_version_were_never_written_or_are_views(benchlake, tmp_path) -> None:
+    (tmp_path / "run.jsonl").write_text(RUN_FILE)
+    benchlake("import", "run.jsonl")
+    rows = {row["table"]: row for row in json.loads(benchlake("tables", "--json").stdout)}
+    assert (rows["silver.runs"]["rows"], rows["silver.runs"]["version"]) == (1, 1)
+    assert (rows["gold.reports"]["rows"], rows["gold.reports"]["version"]) == (0, None)
+    assert rows["silver.databits_current"]["grain"].startswith("View: ")
