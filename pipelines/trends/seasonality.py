@@ -51,7 +51,7 @@ def find_period(scores: Floats) -> int:
     longest = min(len(scores) // _LEAST_PERIODS, _LONGEST_PERIOD)
     if longest <= _SHORTEST_PERIOD or len(scores) > _LONGEST_SERIES:
         return 0
-    agreement = _agreement(np.diff(scores))[_SHORTEST_PERIOD : longest + 1]
+    agreement = _agreement(np.diff(scores), longest)[_SHORTEST_PERIOD:]
     best = float(agreement.max(initial=0.0))
     if best < max(_LEAST_AGREEMENT, _LEAST_CLEARNESS / math.sqrt(len(scores) - 1)):
         return 0
@@ -60,15 +60,18 @@ def find_period(scores: Floats) -> int:
     return _SHORTEST_PERIOD + int(np.flatnonzero(is_peak)[0])
 
 
-def _agreement(differences: Floats) -> Floats:
-    """Autocorrelation by lag, each lag over the pairs that it has."""
+def _agreement(differences: Floats, longest: int) -> Floats:
+    """Autocorrelation by lag up to the longest, each lag over the pairs that it has."""
     count = len(differences)
     centred = differences - differences.mean()
-    power = np.abs(np.fft.rfft(centred, 2 * count)) ** 2
-    products = np.fft.irfft(power)[:count]
+    # Room for the lags that are wanted, so that the end does not meet the beginning. A power of two is transformed
+    # several times as fast as twice a prime.
+    size = 1 << (count + longest).bit_length()
+    power = np.abs(np.fft.rfft(centred, size)) ** 2
+    products = np.fft.irfft(power, size)[: longest + 1]
     if products[0] <= 0:
-        return np.zeros(count)
-    scaled: Floats = products / products[0] * count / (count - np.arange(count))
+        return np.zeros(longest + 1)
+    scaled: Floats = products / products[0] * count / (count - np.arange(longest + 1))
     return scaled
 
 
