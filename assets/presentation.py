@@ -44,7 +44,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def number(value: float | None, unit: str = "") -> str:
     """Four significant digits with the unit, or a dash for what is not known."""
-    return "-" if value is None else f"{shown_number(value)}{f' {unit}' if unit else ''}"
+    return f"{shown_number(value)}{f' {unit}' if unit and value is not None else ''}"
 
 
 def suite_run_table(results: Sequence[SuiteRunResult]) -> str:

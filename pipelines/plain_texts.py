@@ -29,11 +29,13 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(_as_escape, text)
 
 
-def shown_number(value: float, *, is_signed: bool = False) -> str:
-    """Four significant digits as people write them: 0.1234, 12.34, 87,040, 559,800,000.
+def shown_number(value: float | None, *, is_signed: bool = False) -> str:
+    """Four significant digits as people write them: 0.1234, 12.34, 87,040, 559,800,000; a dash for None.
 
     An exponent stands only where zeros would have to be counted: from a quadrillion on, and below a ten-thousandth.
     """
+    if value is None:
+        return "-"
     sign = "+" if is_signed else ""
     if not _GROUPED <= abs(value) < _HUGE:
         return f"{value:{sign}.4g}"

@@ -62,7 +62,7 @@ def _facts(row: Mapping[str, Any]) -> Iterator[str]:
     for score in row["quality_scores"]:
         yield f"score      {printable(score['scorer'])} {shown_number(score['value'])} (came with it)"
     for score in row["scores"]:
-        value = "-" if score["value"] is None else shown_number(score["value"])
+        value = shown_number(score["value"])
         detail = f" ({printable(score['detail'])})" if score["detail"] else ""
         yield f"score      {score['scorer']} {value}{detail}"
     if row["duplicate_of"]:

@@ -27,6 +27,10 @@ def test_a_number_has_four_digits_and_its_thousands_parted(value: float, text: s
     assert shown_number(value) == text
 
 
+def test_what_is_not_known_is_a_dash() -> None:
+    assert shown_number(None) == "-"
+
+
 def test_a_change_has_its_sign() -> None:
     assert [shown_number(value, is_signed=True) for value in (12_345.0, -0.5, 0.0)] == ["+12,340", "-0.5", "+0"]
 

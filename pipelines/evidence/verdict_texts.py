@@ -103,11 +103,11 @@ def _table_row(row: Mapping[str, Any]) -> str:
     cells = [
         f"{_MARKS[row['verdict']]} {row['verdict']}",
         f"{escape_markdown(row['gate'])} ({row['severity']}s)",
-        f"{escape_markdown(row['candidate'] or row['candidate_run_id'])}: {_number(row['candidate_value'])}",
-        f"{escape_markdown(row['baseline'] or row['baseline_run_id'])}: {_number(row['baseline_value'])}",
-        f"{_number(row['effect'])} {row['unit']}",
-        f"{_number(row['interval_low'])} to {_number(row['interval_high'])}",
-        _number(row["margin"]),
+        f"{escape_markdown(row['candidate'] or row['candidate_run_id'])}: {shown_number(row['candidate_value'])}",
+        f"{escape_markdown(row['baseline'] or row['baseline_run_id'])}: {shown_number(row['baseline_value'])}",
+        f"{shown_number(row['effect'])} {row['unit']}",
+        f"{shown_number(row['interval_low'])} to {shown_number(row['interval_high'])}",
+        shown_number(row["margin"]),
         str(row["sample_count"]),
     ]
     return f"| {' | '.join(cells)} |"
@@ -115,10 +115,6 @@ def _table_row(row: Mapping[str, Any]) -> str:
 
 def _sentences(reasons: Sequence[str]) -> str:
     return escape_markdown(" ".join(reasons))
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else shown_number(value)
 
 
 def _xml(text: str) -> str:

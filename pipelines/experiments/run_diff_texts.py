@@ -151,9 +151,9 @@ def _is_telling(metric: MetricDiff, runs: int) -> bool:
 
 
 def _cells(metric: MetricDiff, *, view: View) -> Iterator[str]:
-    yield _number(metric.values[0])
+    yield shown_number(metric.values[0])
     for value, change in zip(metric.values[1:], metric.changes, strict=True):
-        yield f"{_number(value)}{_change(change, view=view)}, {_WORDS[change.judgement]}"
+        yield f"{shown_number(value)}{_change(change, view=view)}, {_WORDS[change.judgement]}"
 
 
 def _change(change: MetricChange, *, view: View) -> str:
@@ -165,10 +165,6 @@ def _change(change: MetricChange, *, view: View) -> str:
     if view == "expert" and change.low is not None and change.high is not None:
         text += f" [{shown_number(change.low, is_signed=True)}, {shown_number(change.high, is_signed=True)}]"
     return text
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else shown_number(value)
 
 
 def movement_frame(movements: Sequence[Movement]) -> pl.DataFrame:
