@@ -130,7 +130,10 @@ def _up_to_date(now: dt.datetime) -> Lake:
 
 def _nothing(point_count: int) -> str:
     if point_count == 0:
-        return "No runs yet. Make some:  benchlake nightly   See a made-up history:  benchlake trends seed\n"
+        return (
+            "No series yet; the night makes them of all runs:  benchlake nightly   "
+            "See a made-up history:  benchlake trends seed\n"
+        )
     return (
         "No change that you ask for. A series needs eight runs first; see which there are:  benchlake trends series\n"
     )
