@@ -2,8 +2,8 @@
 
 A trace is in no order of time, so no span can be placed before the last has been read. Until then whole rows wait in a
 temporary file once they are many, and only a few numbers of each stay in memory: about 60 bytes a span. The file has no
-name, so that the system takes it back however the process ends. What a place
-is, is `span_places.py`; what a kind is, `span_kinds.py`.
+name, so that the system takes it back however the process ends. What a place is, is `span_places.py`; what a kind is,
+`span_kinds.py`.
 """
 
 from __future__ import annotations

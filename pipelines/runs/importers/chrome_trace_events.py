@@ -141,7 +141,8 @@ def _read_columns(block: Block, values: Sequence[Any]) -> BlockEvents | None:
         if not set(phases) <= _PHASES:
             return None
         plain = [event for event in values if event["ph"] == COMPLETE]
-        columns = dict(zip(_ALWAYS, zip(*map(_ALWAYS_OF, plain), strict=True) if plain else ((),) * 5, strict=True))
+        fields = zip(*map(_ALWAYS_OF, plain), strict=True) if plain else ((),) * len(_ALWAYS)
+        columns = dict(zip(_ALWAYS, fields, strict=True))
         columns["cat"] = tuple(event.get("cat") for event in plain)
     except (TypeError, KeyError):
         return None
@@ -216,7 +217,7 @@ def _attribute_column(plain: Sequence[JsonObject], categories: Sequence[str | No
     All are written by one call, with line ends between, which JSON text has none of.
     """
     given = [event.get("args") for event in plain]
-    known = (len(_ALWAYS) + 3) * len(plain) - categories.count(None) - given.count(None)
+    known = len(_KNOWN) * len(plain) - categories.count(None) - given.count(None)
     if sum(map(len, plain)) != known or not set(map(type, given)) <= {dict, type(None)}:
         return None
     if not plain:
@@ -236,7 +237,7 @@ def _attribute_column(plain: Sequence[JsonObject], categories: Sequence[str | No
 
 
 def _frame(columns: dict[str, pa.Array]) -> pl.DataFrame:
-    """Arrow turns lists into columns several times as fast as Polars does."""
+    """Columns that Arrow made of lists, several times as fast as Polars does."""
     frame = pl.from_arrow(pa.table(list(columns.values()), names=list(columns)))
     assert isinstance(frame, pl.DataFrame)
     return frame
