@@ -122,13 +122,9 @@ class ExampleStore:
         rows = self.lake.read(EXAMPLES, where={"example_id": KeyRange(start=word, stop=f"{word}{_HIGHEST}")})
         exact = rows.filter(pl.col("example_id") == word)
         found = rows if exact.is_empty() else exact
-        if found.is_empty():
-            raise UserError(f"There is no example whose id begins with {word!r}. See them:  benchlake examples list")
-        if found.height > 1:
-            raise UserError(
-                f"{found.height} examples have an id that begins with {word!r}: "
-                f"{', '.join(found['example_id'].sort().head(5))}. Write more of it."
-            )
+        if found.height != 1:
+            ids = found["example_id"].to_list()
+            raise UserError.not_one("example", word, ids, see="benchlake examples list")
         return found.row(0, named=True)
 
     def update(
