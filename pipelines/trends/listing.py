@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lake.store import Lake
 
 
+_MIB = 1 << 20
 # A level before and one after; fewer runs say nothing.
 LEAST_RUNS = 2 * MINIMUM_LENGTH
 
@@ -117,7 +118,7 @@ def readable_series(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of `list_series` as a table for people; model and branch stand below what they belong to."""
     below = {name: pl.when(pl.col(name) == "").then(pl.lit("")).otherwise(pl.lit("\n") + pl.col(name))
              for name in ("model", "branch")}  # fmt: skip
-    newest = [f"{shown_number(value)}{_unit(unit)}" for value, unit in rows.select("newest_value", "unit").iter_rows()]
+    newest = [_with_unit([value], unit) for value, unit in rows.select("newest_value", "unit").iter_rows()]
     sample = pl.when(pl.col("is_sample")).then(pl.lit(" (sample)")).otherwise(pl.lit(""))
     return rows.select(
         series=pl.col("series_id").str.head(8),
@@ -244,8 +245,11 @@ def _commit(column: str) -> pl.Expr:
 def _level(row: Mapping[str, Any]) -> str:
     """Both levels with their unit, and the share between them."""
     share = "" if row["change_ratio"] is None else f" ({row['change_ratio']:+.1%})"
-    return f"{shown_number(row['before'])} to {shown_number(row['after'])}{_unit(row['unit'])}{share}"
+    return f"{_with_unit([row['before'], row['after']], row['unit'])}{share}"
 
 
-def _unit(unit: str) -> str:
-    return "" if unit == "1" else f" {unit}"
+def _with_unit(values: Sequence[float], unit: str) -> str:
+    """`413.6 to 440.2 ms`; many bytes are MiB, whose numbers stay on one line of a narrow column."""
+    if unit == "bytes" and max(map(abs, values)) >= _MIB:
+        values, unit = [value / _MIB for value in values], "MiB"
+    return " to ".join(map(shown_number, values)) + ("" if unit == "1" else f" {unit}")

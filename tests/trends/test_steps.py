@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from lake.errors import UserError
 from lake.store import Lake
-from pipelines.trends.listing import ChangeQuery, list_changes, list_series, open_regressions, readable_changes
+from pipelines.trends.listing import (
+    ChangeQuery,
+    list_changes,
+    list_series,
+    open_regressions,
+    readable_changes,
+    readable_series,
+)
 from pipelines.trends.sample_history import NIGHTS, remove_sample_history, seed_sample_history
 from pipelines.trends.steps import acknowledge, update_changes, update_series
 from tests.evidence.rows import FINGERPRINT, code_version, output, output_rows, run, run_rows
@@ -181,6 +188,9 @@ def test_the_sample_history_is_told_as_one(lake):
     assert rows["state"].is_in(["confirmed", "recovered"]).all()
     assert set(rows["metric"]) == {"latency_ms", "output_tokens_per_s", "mean_score", "peak_memory_bytes"}
     assert readable_changes(rows)["series"].str.contains("(sample)", literal=True).all()
+    is_memory = pl.col("metric") == "peak_memory_bytes"
+    assert readable_changes(rows.filter(is_memory))["level"][0] == "514.8 to 537.2 MiB (+4.4%)"
+    assert readable_series(list_series(lake).filter(is_memory))["newest"][0].endswith(" MiB")
     assert open_regressions(lake, since=START).is_empty()
     assert list_series(lake)["is_sample"].all()
     assert remove_sample_history(lake) == 6 * NIGHTS
